@@ -1,0 +1,1 @@
+"""The HTTP API: thin routes that turn requests into commands and queries (Litestar)."""

@@ -1,0 +1,133 @@
+"""The application: all routes, the gate around them, and what runs beside them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import metadata
+from typing import Any, Final
+
+from litestar import Litestar, Request
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+from litestar.response import Response
+from litestar.types import Receive, Scope, Send
+
+from api import (
+    api_keys,
+    auth,
+    external,
+    inventory,
+    ledger_commands,
+    ledger_events,
+    operations,
+    products,
+    stock,
+    stock_commands,
+    users,
+    warehouses,
+)
+from api.auth import SignIn
+from api.endpoint import Endpoint, reply_to
+from api.gate import Gate
+from api.house import House
+from api.metrics import observe_group
+from api.openapi import openapi_document
+from api.problems import Problem
+from api.reply import Reply, encode
+from api.usage import UsageLog
+
+RESOURCES: Final = (
+    auth,
+    products,
+    warehouses,
+    inventory,
+    stock,
+    stock_commands,
+    api_keys,
+    users,
+    external,
+    ledger_commands,
+    ledger_events,
+    operations,
+)
+
+
+def endpoints() -> list[Endpoint]:
+    """Return the declarations of all routes."""
+    return [endpoint for resource in RESOURCES for endpoint in resource.routes.endpoints]
+
+
+def create_app(house: House) -> Litestar:
+    """Return the ASGI application that serves a house."""
+    usage = UsageLog(house.pool)
+
+    @asynccontextmanager
+    async def beside(_app: Litestar) -> AsyncIterator[None]:
+        await usage.start()
+        try:
+            yield
+        finally:
+            await usage.stop()
+
+    app = Litestar(
+        [handler for resource in RESOURCES for handler in resource.routes.handlers],
+        openapi_config=None,
+        logging_config=None,
+        exception_handlers={Exception: _answer, HTTPException: _answer},
+        lifespan=[beside],
+        state=State(
+            {
+                "sign_in": SignIn(),
+                "usage": usage,
+                "openapi": encode(openapi_document(endpoints(), _version())),
+            }
+        ),
+    )
+    # Outside Litestar's own handler, so that what no route takes passes the gate as well.
+    app.asgi_handler = Gate(app.asgi_handler, house, usage)
+    if observe_group not in house.group_observers:
+        house.group_observers.append(observe_group)
+    return app
+
+
+class _Answer(Response[None]):
+    """A Reply in the clothes of a Litestar response, as its exception handlers need."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(None)
+        self.reply = reply
+
+    def to_asgi_response(self, *_arguments: Any, **_options: Any) -> Any:
+        """Return the reply itself."""
+        reply = self.reply
+
+        async def send_reply(scope: Scope, receive: Receive, send: Send) -> None:
+            await reply(scope, receive, send)
+
+        return send_reply
+
+
+def _answer(_request: Request[Any, Any, Any], fault: Exception) -> Response[None]:
+    """Return the problem of what happened outside a handler: in the router, mostly."""
+    if not isinstance(fault, HTTPException):
+        return _Answer(reply_to(fault))
+    if fault.status_code == 404:
+        problem = Problem("not_found", "There is no such resource; see /docs for those there are.")
+    elif fault.status_code == 405:
+        allowed = (fault.headers or {}).get("allow", "")
+        problem = Problem(
+            "method_not_allowed",
+            f"This resource takes {allowed}.",
+            headers=[(b"allow", allowed.encode("latin-1"))],
+        )
+    elif fault.status_code < 500:
+        problem = Problem("invalid_parameter", f"{fault.detail}.")
+    else:
+        return _Answer(reply_to(fault))
+    return _Answer(problem.reply())
+
+
+def _version() -> str:
+    try:
+        return metadata.version("stockledger")
+    except metadata.PackageNotFoundError:
+        return "0"

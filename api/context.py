@@ -1,0 +1,115 @@
+"""Who calls, and with what: the call that travels with each request."""
+
+from contextvars import ContextVar
+from typing import Any, Final, Literal
+
+import msgspec
+from litestar.types import Receive, Scope
+
+from api.house import House
+from api.problems import Problem, unauthenticated
+from ledger.ports import Meta
+from ledger.store import Credential
+from schemas.access import Role
+from schemas.access import Scope as KeyScope
+
+PrincipalKind = Literal["key", "user"]
+
+# What a role may do, every role below it may not; and each may all that those below it may.
+ROLE_RANK: Final[dict[Role, int]] = {"staff": 0, "manager": 1, "admin": 2, "owner": 3}
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """Who a request acts for, as its credential proved. ``expires_at`` is a POSIX time."""
+
+    tenant_id: int
+    kind: PrincipalKind
+    id: int
+    name: str
+    role: Role
+    scopes: tuple[KeyScope, ...]
+    credential: Credential
+    actor: str
+    expires_at: float | None = None
+
+
+class Call:
+    """One request on its way through: its credentials' owner, its id, and what it is served by."""
+
+    __slots__ = (
+        "headers",
+        "house",
+        "path_params",
+        "principal",
+        "receive",
+        "refused",
+        "request_id",
+        "route",
+        "scope",
+        "status",
+    )
+
+    def __init__(
+        self,
+        house: House,
+        scope: Scope,
+        receive: Receive,
+        headers: dict[bytes, bytes],
+        request_id: str,
+    ) -> None:
+        self.house = house
+        self.scope = scope
+        self.receive = receive
+        self.headers = headers
+        self.request_id = request_id
+        self.principal: Principal | None = None
+        self.refused: Problem | None = None
+        self.route = ""
+        self.status = 0
+        self.path_params: dict[str, Any] = {}
+
+    @property
+    def caller(self) -> Principal:
+        """Whom the request acts for; raise Problem (401) where nobody has been proven."""
+        if self.principal is None:
+            raise self.refused or unauthenticated(
+                "Send an API key as X-API-Key, or a token from POST /api/auth/login as "
+                "Authorization: Bearer."
+            )
+        return self.principal
+
+    @property
+    def address(self) -> str:
+        """The client's network address, as the server saw it."""
+        client = self.scope.get("client")
+        return client[0] if client else ""
+
+    def meta(self, idempotency_key: str | None = None) -> Meta:
+        """Return what the log keeps of who asked."""
+        caller = self.caller
+        return Meta(
+            actor=caller.actor,
+            source="api",
+            actor_name=caller.name,
+            correlation_id=self.request_id,
+            idempotency_key=idempotency_key,
+        )
+
+
+CURRENT: ContextVar[Call | None] = ContextVar("stockledger_call", default=None)
+
+
+def add_request(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Put the request's id and actor on a log line (a structlog processor)."""
+    call = CURRENT.get()
+    if call is not None:
+        event.setdefault("request_id", call.request_id)
+        if call.principal is not None:
+            event.setdefault("tenant_id", call.principal.tenant_id)
+            event.setdefault("actor", call.principal.actor)
+    return event
+
+
+def call_of(scope: Scope) -> Call:
+    """Return the call that the gate made for a request."""
+    return scope["stockledger.call"]  # type: ignore[typeddict-item]

@@ -1,0 +1,250 @@
+"""Problem documents (RFC 9457), which also carry ``error`` as seed 003's errors do.
+
+Every kind of problem has a stable type, ``/problems/<code>``, listed at ``/problems``. A
+refusal of the ledger becomes the problem of its code and brings its own members along.
+"""
+
+import re
+from typing import Any, Final, NamedTuple
+
+import asyncpg
+import msgspec
+
+from api.reply import PROBLEM, Headers, Reply, encode
+from ledger.domain.decision import Refusal
+from ledger.errors import (
+    CredentialRevoked,
+    IdempotencyMismatch,
+    LedgerUnavailable,
+    OutcomeUnknown,
+    QueueFull,
+    VersionConflict,
+)
+
+
+class Kind(NamedTuple):
+    """A kind of problem: its HTTP status and title, and ``error`` where a seed fixes its text."""
+
+    status: int
+    title: str
+    error: str | None = None
+
+
+KINDS: Final[dict[str, Kind]] = {
+    "malformed_body": Kind(400, "The body is not well-formed"),
+    "invalid_field": Kind(400, "A field's value is not valid"),
+    "invalid_parameter": Kind(400, "A query parameter or header is not valid"),
+    "invalid_command": Kind(400, "The command cannot be right"),
+    "batch_invalid": Kind(400, "A command of the batch is not valid"),
+    "unauthenticated": Kind(401, "Valid credentials are needed"),
+    "wrong_login": Kind(401, "The address or the password is wrong", "Invalid credentials"),
+    "forbidden": Kind(403, "These credentials may not do that"),
+    "not_found": Kind(404, "There is nothing here"),
+    "product_not_found": Kind(404, "There is no such product", "Product not found"),
+    "location_not_found": Kind(404, "There is no such location", "Warehouse not found"),
+    "method_not_allowed": Kind(405, "This resource does not take that method"),
+    "sku_taken": Kind(409, "The SKU is taken", "SKU already exists for this tenant"),
+    "command_refused": Kind(409, "The command is refused"),
+    "batch_refused": Kind(409, "A command of the batch is refused"),
+    "location_code_taken": Kind(409, "The code is taken", "Warehouse code already exists"),
+    "id_taken": Kind(409, "Another one was made at the same moment"),
+    "insufficient_stock": Kind(409, "There is not enough stock"),
+    "email_taken": Kind(409, "The address is taken", "Email already exists"),
+    "version_conflict": Kind(412, "The resource has changed since it was read"),
+    "not_yet": Kind(412, "That position has not been reached yet"),
+    "body_too_large": Kind(413, "The body is too large"),
+    "unsupported_media_type": Kind(415, "The body is of a type that is not taken here"),
+    "idempotency_mismatch": Kind(422, "The Idempotency-Key was used for another request"),
+    "too_many_attempts": Kind(429, "Too many attempts"),
+    "internal": Kind(500, "Something went wrong in here"),
+    "too_many_followers": Kind(503, "Too many clients follow the log"),
+    "queue_full": Kind(503, "Too many commands are waiting"),
+    "unavailable": Kind(503, "The ledger cannot be reached"),
+    "outcome_unknown": Kind(503, "Whether the command took effect is unknown"),
+}
+
+_OTHER_REFUSAL: Final = KINDS["command_refused"]
+
+
+def kind_of(code: str) -> Kind:
+    """Return the kind of a code; one of a refusal that is not listed is a conflict."""
+    kind = KINDS.get(code)
+    if kind is not None:
+        return kind
+    if code.endswith("_not_found"):
+        return Kind(404, f"There is no such {code.removesuffix('_not_found').replace('_', ' ')}")
+    return _OTHER_REFUSAL._replace(title=code.replace("_", " ").capitalize())
+
+
+def type_uri(code: str) -> str:
+    """Return the problem type's URI, relative to the service."""
+    return "/problems/" + code.replace("_", "-")
+
+
+class Problem(Exception):
+    """An answer that is not what was asked for, raised from anywhere under a route."""
+
+    def __init__(self, code: str, detail: str, *, headers: Headers = (), **members: Any) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.headers = headers
+        self.members = members
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return kind_of(self.code).status
+
+    def document(self) -> dict[str, Any]:
+        """Return the problem document."""
+        kind = kind_of(self.code)
+        return {
+            "type": type_uri(self.code),
+            "title": kind.title,
+            "status": kind.status,
+            "detail": self.detail,
+            "error": kind.error or self.detail,
+            "code": self.code,
+            **self.members,
+        }
+
+    def reply(self) -> Reply:
+        """Return the response."""
+        return Reply(self.status, encode(self.document()), self.headers, PROBLEM)
+
+
+def of_refusal(refusal: Refusal) -> Problem:
+    """Return the problem that a refused command is answered with."""
+    members = {
+        name: value for name, value in refusal.extensions().items() if name not in _RESERVED
+    }
+    return Problem(refusal.CODE, refusal.detail(), **members)
+
+
+_RESERVED: Final = frozenset(
+    {"type", "title", "status", "detail", "error", "code", "headers", "self"}
+)
+
+
+def unauthenticated(detail: str) -> Problem:
+    """Return the problem of missing, wrong, expired or revoked credentials."""
+    return Problem("unauthenticated", detail, headers=[(b"www-authenticate", b"Bearer")])
+
+
+def of_exception(exception: Exception) -> Problem | None:
+    """Return the problem that stands for an exception below the API; None for a defect."""
+    match exception:
+        case Problem():
+            return exception
+        case QueueFull():
+            return Problem("queue_full", str(exception), headers=_retry(exception.retry_after_s))
+        case OutcomeUnknown():
+            return Problem("outcome_unknown", str(exception), headers=_retry(1))
+        case LedgerUnavailable():
+            return Problem("unavailable", str(exception), headers=_retry(1))
+        case IdempotencyMismatch():
+            return Problem(
+                "idempotency_mismatch", str(exception), differing=exception.differing
+            )
+        case VersionConflict():
+            return Problem(
+                "version_conflict",
+                str(exception),
+                expected_version=exception.expected,
+                actual_version=exception.actual,
+            )
+        case CredentialRevoked():
+            return unauthenticated(str(exception))
+        case asyncpg.InvalidAuthorizationSpecificationError():
+            return unauthenticated(
+                "This credential is no longer valid; sign in again or use another API key."
+            )
+        case (
+            asyncpg.PostgresConnectionError()
+            | asyncpg.CannotConnectNowError()
+            | asyncpg.AdminShutdownError()
+            | asyncpg.CrashShutdownError()
+            | asyncpg.TooManyConnectionsError()
+            | asyncpg.InterfaceError()
+            | ConnectionError()
+            | TimeoutError()
+        ):
+            return Problem(
+                "unavailable",
+                "The database cannot be reached; try again shortly.",
+                headers=_retry(1),
+            )
+        case _:
+            return None
+
+
+def of_decoding(exception: Exception) -> Problem:
+    """Return the problem of a body that msgspec could not decode into its struct.
+
+    msgspec names the place as ``$.lines[2].quantity`` at the end of its message; what a
+    struct's own check refused names its field at the beginning.
+    """
+    if isinstance(exception, msgspec.ValidationError):
+        message, _, path = str(exception).partition(" - at `")
+        field = _field(path.rstrip("`")) or _leading_field(message)
+        fault = _plainer(message)
+        detail = fault if field is None or field in fault else f"{field}: {fault}"
+        members = {} if field is None else {"field": field}
+        return Problem("invalid_field", _sentence(detail), **members)
+    if isinstance(exception, RecursionError):
+        return Problem("malformed_body", "The body is nested too deeply; flatten it.")
+    if isinstance(exception, UnicodeError):
+        return Problem("malformed_body", "The body is not UTF-8; send it as UTF-8.")
+    if isinstance(exception, ArithmeticError):
+        return Problem("invalid_field", "A number is out of bounds; send a plain decimal.")
+    return Problem(
+        "malformed_body", _sentence(f"The body is not well-formed JSON: {_plainer(str(exception))}")
+    )
+
+
+def _field(path: str) -> str | None:
+    """Return ``lines[2].quantity`` for ``$.lines[2].quantity``; None for the document itself."""
+    field = path.removeprefix("$").removeprefix(".")
+    return field or None
+
+
+_FIRST_WORD = re.compile(r"^([a-z_]+) must ")
+_UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
+_MISSING_FIELD = re.compile(r"missing required field `([^`]*)`")
+
+
+def _leading_field(message: str) -> str | None:
+    for pattern in (_FIRST_WORD, _UNKNOWN_FIELD, _MISSING_FIELD):
+        match = pattern.search(message)
+        if match:
+            return match[1]
+    return None
+
+
+def _plainer(message: str) -> str:
+    """Return msgspec's message in the words of JSON and of this API."""
+    if message.startswith("Object missing required field"):
+        return f"{message.removeprefix('Object ')}; add it"
+    if message.startswith("Object contains unknown field"):
+        return f"{message.removeprefix('Object contains ')}; remove it or check its spelling"
+    return message.removesuffix(".").replace("matching regex", "that matches")
+
+
+def _sentence(text: str) -> str:
+    """Return text as a sentence; one that begins with a field's name keeps it as it is."""
+    if not re.match(r"[a-z_\[\].0-9]+(:| must )", text):
+        text = text[:1].upper() + text[1:]
+    return text if text.endswith(".") else text + "."
+
+
+def of_value(fault: Exception) -> Problem:
+    """Return the problem of a command that refuses a value, raised by its own checks."""
+    message = str(fault) if isinstance(fault, ValueError) else "a number is out of bounds"
+    field = _leading_field(message)
+    members = {} if field is None else {"field": field}
+    return Problem("invalid_field", _sentence(message), **members)
+
+
+def _retry(seconds: int) -> Headers:
+    return [(b"retry-after", b"%d" % seconds)]

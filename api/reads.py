@@ -1,0 +1,135 @@
+"""Reading: one transaction a request, which sees one tenant and checks the credential again."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Context, Decimal
+from typing import Any, Final, NamedTuple
+from urllib.parse import unquote
+
+from api.context import Call
+from api.problems import Problem
+from api.query import parse_integer
+from api.reply import Headers, Reply, encode
+from ledger.store import Connection, tenant_transaction
+
+MIN_POSITION_WAIT_S: Final = 2.0
+_POLL_S: Final = 0.02
+
+_HEAD = "SELECT position FROM ledger.head WHERE tenant_id = $1"
+
+
+class Reading(NamedTuple):
+    """An open transaction: its connection, its tenant, and the position that it sees."""
+
+    connection: Connection
+    tenant_id: int
+    position: int
+
+
+@asynccontextmanager
+async def reading(call: Call, min_position: int | None = None) -> AsyncIterator[Reading]:
+    """Open a snapshot of the caller's tenant, at ``min_position`` or later.
+
+    All its statements see the same state, so a figure and the position it is told with belong
+    together. Raise Problem (412) when the position is not reached within two seconds.
+    """
+    caller = call.caller
+    deadline = time.monotonic() + MIN_POSITION_WAIT_S
+    while True:
+        async with tenant_transaction(
+            call.house.pool,
+            caller.tenant_id,
+            credential=caller.credential,
+            isolation="repeatable read",
+        ) as connection:
+            position: int | None = await connection.fetchval(_HEAD, caller.tenant_id)
+            if position is None:
+                raise Problem("not_found", "There is no such tenant any more.")
+            if min_position is None or position >= min_position:
+                yield Reading(connection, caller.tenant_id, position)
+                return
+        if time.monotonic() >= deadline:
+            raise Problem(
+                "not_yet",
+                f"The ledger is at position {position}, not yet at {min_position}; try again.",
+                headers=[(b"retry-after", b"1")],
+                position=position,
+            )
+        await asyncio.sleep(_POLL_S)
+
+
+def answer(value: Any, position: int, headers: Headers = ()) -> Reply:
+    """Return a read's reply, with the position that it was read at."""
+    return Reply(200, encode(value), [(b"ledger-position", b"%d" % position), *headers])
+
+
+def path_id(call: Call, name: str = "id", *, code: str = "not_found") -> int:
+    """Return the id in a path; raise Problem (404) when it is none."""
+    text = call.path_params[name]
+    number = parse_integer(text)
+    if number is None or number == 0:
+        raise Problem(code, f"There is nothing with the id {text[:40]!r}: an id is a number.")
+    return number
+
+
+def path_text(call: Call, prefix: str) -> str:
+    """Return the text behind ``prefix`` in the path, decoded once: a SKU may hold slashes.
+
+    Raise Problem (404) when it cannot be a name.
+    """
+    raw: bytes = call.scope.get("raw_path") or b""  # type: ignore[assignment]
+    encoded = raw.partition(b"?")[0].decode("latin-1")
+    if not encoded.startswith(prefix):
+        encoded = call.scope["path"]
+    try:
+        text = unquote(encoded[len(prefix) :], errors="strict")
+    except UnicodeDecodeError:
+        text = ""
+    if not text or len(text) > 100 or any(ord(character) < 32 for character in text):
+        raise Problem("not_found", "There is nothing with such a name.")
+    return text
+
+
+def money(value: Decimal) -> str:
+    """Return an amount as text with at least two decimals, and all that it has."""
+    plain = trimmed(value)
+    exponent = plain.as_tuple().exponent
+    if isinstance(exponent, int) and exponent > -2:
+        plain = plain.quantize(_CENT, context=_WIDE)
+    return format(plain, "f")
+
+
+def money_or_none(value: Decimal | None) -> str | None:
+    """Return an amount as text, or None for one that is not known."""
+    return None if value is None else money(value)
+
+
+def trimmed(value: Decimal) -> Decimal:
+    """Return a decimal without zeros at its end: 200 for 200.000000."""
+    if value == value.to_integral_value():
+        return value.quantize(_ONE, context=_WIDE)
+    return value.normalize(_WIDE)
+
+
+def trimmed_or_none(value: Decimal | None) -> Decimal | None:
+    """Return a decimal without zeros at its end, or None for one that is not known."""
+    return None if value is None else trimmed(value)
+
+
+def next_cursor(rows: list[Any], limit: int, last: str) -> str | None:
+    """Return the cursor behind a full page; a page that is not full is the last."""
+    return last if len(rows) == limit else None
+
+
+def contains(text: str) -> str:
+    """Return a LIKE pattern for text within text."""
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"
+
+
+_ONE: Final = Decimal(1)
+_CENT: Final = Decimal("0.01")
+# A sum may have 30 digits, two more than the default context keeps.
+_WIDE: Final = Context(prec=60)

@@ -1,0 +1,107 @@
+"""Replies as plain ASGI callables: Litestar passes them through without touching them."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from typing import Any
+
+import msgspec
+from litestar.types import Receive, Scope, Send
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+JSON = b"application/json"
+PROBLEM = b"application/problem+json"
+NDJSON = b"application/x-ndjson"
+
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+_NO_STORE = (b"cache-control", b"no-store")
+
+# Quantities leave as JSON numbers, exactly; money is text in the structs already.
+_encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+def encode(value: Any) -> bytes:
+    """Return a reply's body: JSON with decimals as exact numbers."""
+    return _encoder.encode(value)
+
+
+class Reply:
+    """A status, a body and headers. Answers must not be cached unless ``headers`` say so."""
+
+    __slots__ = ("body", "headers", "media_type", "status")
+
+    def __init__(
+        self, status: int, body: bytes, headers: Headers = (), media_type: bytes = JSON
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+        self.media_type = media_type
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        await send(
+            {
+                "type": "http.response.start",
+                "status": self.status,
+                "headers": [
+                    (b"content-type", self.media_type),
+                    (b"content-length", b"%d" % len(self.body)),
+                    _NOSNIFF,
+                    _NO_STORE,
+                    *self.headers,
+                ],
+            }
+        )
+        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+
+
+class StreamReply(Reply):
+    """A reply whose body is made while it is sent. Its chunks are bounded by their maker."""
+
+    __slots__ = ("chunks",)
+
+    def __init__(
+        self, chunks: AsyncGenerator[bytes, None], media_type: bytes, headers: Headers = ()
+    ) -> None:
+        super().__init__(200, b"", headers, media_type)
+        self.chunks = chunks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send chunk after chunk until the end, or until the client has gone away."""
+        await send(
+            {
+                "type": "http.response.start",
+                "status": self.status,
+                "headers": [
+                    (b"content-type", self.media_type),
+                    _NOSNIFF,
+                    _NO_STORE,
+                    *self.headers,
+                ],
+            }
+        )
+        gone = asyncio.ensure_future(_disconnected(receive))
+        try:
+            while True:
+                chunk = asyncio.ensure_future(anext(self.chunks, None))
+                await asyncio.wait({chunk, gone}, return_when=asyncio.FIRST_COMPLETED)
+                if not chunk.done():
+                    chunk.cancel()
+                    await asyncio.wait({chunk})
+                    return
+                body = chunk.result()
+                if body is None:
+                    break
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+        finally:
+            gone.cancel()
+            await self.chunks.aclose()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _disconnected(receive: Receive) -> None:
+    """Return once the client has gone away."""
+    while (await receive())["type"] != "http.disconnect":
+        # What is left of a request's body is of no interest any more.
+        await asyncio.sleep(0)

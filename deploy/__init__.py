@@ -1,0 +1,1 @@
+"""The composition root: settings, wiring, embedded PostgreSQL, migrations and the command line."""

@@ -1,0 +1,1 @@
+"""The commands of ``stockledger``, one file each, found by their names."""

@@ -1,0 +1,127 @@
+"""The composition root: opens the database and puts the parts of the house together."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import asyncpg
+
+from deploy.address import DatabaseAddress
+from deploy.database import open_database
+from deploy.secrets import jwt_secret
+from deploy.settings import Settings
+from ledger.committer import Committer, GroupReport
+from ledger.feed import Feed
+from ledger.store import Connection, Pool, create_pool
+from projections.engine import Engine
+from projections.following import run_following
+
+
+class ServiceSettings(NamedTuple):
+    """The settings that the API reads, secrets made where none was given."""
+
+    jwt_secret: str
+    body_bytes_max: int
+    bulk_commands_max: int
+    access_log: bool
+
+
+class House:
+    """Every part of the service, wired. One a process."""
+
+    def __init__(self, settings: Settings, address: DatabaseAddress, pool: Pool) -> None:
+        self.all_settings = settings
+        self.settings = ServiceSettings(
+            jwt_secret(settings),
+            settings.body_bytes_max,
+            settings.bulk_commands_max,
+            settings.access_log,
+        )
+        self.address = address
+        self.pool = pool
+        self.engine = Engine()
+        self.feed = Feed(pool)
+        self.group_observers: list[Callable[[GroupReport], None]] = []
+        self.committer = Committer(
+            pool,
+            self.engine,
+            self.now,
+            queue_commands_max=settings.queue_commands_max,
+            group_commands_max=settings.group_commands_max,
+            states_cached_max=settings.states_cached_max,
+            on_group=self._report,
+            on_commit=self.feed.wake,
+        )
+
+    @staticmethod
+    def now() -> datetime:
+        """Return the service's time, in UTC."""
+        return datetime.now(UTC)
+
+    @asynccontextmanager
+    async def admin(self) -> AsyncGenerator[Connection]:
+        """Give a connection that owns the tables, for administration."""
+        connection = await asyncpg.connect(**self.address.owner)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    def _report(self, report: GroupReport) -> None:
+        for observe in self.group_observers:
+            observe(report)
+
+
+@asynccontextmanager
+async def open_ledger(
+    settings: Settings,
+    *,
+    exclusive: bool = False,
+    on_lost: Callable[[], object] | None = None,
+) -> AsyncGenerator[House]:
+    """Give the house on the settings' database, started or attached to, migrated and checked.
+
+    ``exclusive`` and ``on_lost`` are for the service itself: see ``open_database``.
+    """
+    engine = Engine()
+    async with open_database(
+        settings, exclusive=exclusive, then=[engine.install], on_lost=on_lost
+    ) as address:
+        async with house_at(settings, address) as house:
+            yield house
+
+
+@asynccontextmanager
+async def house_at(settings: Settings, address: DatabaseAddress) -> AsyncGenerator[House]:
+    """Give the house on a database that is ready."""
+    pool = await create_pool(address.app, size_max=settings.pool_size)
+    house = House(settings, address, pool)
+    try:
+        yield house
+    finally:
+        await house.committer.close()
+        await _close(pool)
+
+
+@asynccontextmanager
+async def following(house: House) -> AsyncGenerator[None]:
+    """Run the projections that follow the log for as long as the block lasts."""
+    task = asyncio.create_task(
+        run_following(house.pool, house.feed, house.engine), name="following projections"
+    )
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _close(pool: Pool) -> None:
+    try:
+        await asyncio.wait_for(pool.close(), 10)
+    except TimeoutError:
+        pool.terminate()

@@ -1,0 +1,1 @@
+"""The log and the rules: deciders (pure), committer (group commit), store (asyncpg), feed."""

@@ -1,0 +1,499 @@
+"""The committer: group commit. One in each process.
+
+Requests put submissions on a bounded queue. For each tenant a writer takes whatever waits, up
+to a limit, decides it in order and commits it in one transaction; while one group commits the
+next gathers, so load makes groups larger and not latency unbounded.
+
+A writer decides on what it holds in memory, and appends under a compare-and-set of the head's
+position. So it need not wait for one group's commit to decide the next: when enough waits, it
+decides on the states that the group in flight will leave, and its transaction queues behind
+that one's on the head's row. Whatever goes wrong (another process has moved the head, a key
+was used before, a statement fails), nothing of the group has been written: the working set is
+dropped and the groups concerned are done again, each under the head's lock.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import asyncpg
+import structlog
+
+from ledger import store
+from ledger.domain.decision import Refusal
+from ledger.errors import LedgerError, LedgerUnavailable, OutcomeUnknown, QueueFull
+from ledger.group import Group
+from ledger.ports import InlineProjections
+from ledger.session import CONNECTION_LOST, Session
+from ledger.store import IdempotencyRow, Pool
+from ledger.submission import Reply, Submission
+from ledger.working_set import RECENT_KEYS_MAX, WorkingSet
+
+LOCKED_GROUPS_AFTER_CONTENTION = 16
+OVERLAP_FROM_COMMANDS = 256
+WRITER_IDLE_S = 30.0
+ATTEMPTS_MAX = 4
+
+_log = structlog.get_logger(__name__)
+
+
+class GroupReport(NamedTuple):
+    """What one commit took, for metrics."""
+
+    commands: int
+    submissions: int
+    events: int
+    seconds: float
+    contended: bool
+    refusals: Sequence[Refusal]
+
+
+class _Ticket(NamedTuple):
+    submission: Submission
+    commands: int
+    reply: "asyncio.Future[Reply]"
+
+
+class _Flight(NamedTuple):
+    """A group whose transaction is under way; the task tells whether it was committed."""
+
+    tickets: Sequence[_Ticket]
+    task: "asyncio.Task[bool]"
+
+
+class _Stale(Exception):
+    """Another process has moved the head since this group was decided."""
+
+
+class _Writer:
+    """A tenant's queue and what its writer knows."""
+
+    def __init__(self, tenant_id: int) -> None:
+        self.working_set = WorkingSet(tenant_id)
+        self.queue: deque[_Ticket] = deque()
+        self.queued_commands = 0
+        self.arrived = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+        self.flight: _Flight | None = None
+        self.locked_groups = 0
+        self.used_at = 0.0
+
+
+class Committer:
+    """Takes submissions and answers each when its transaction has committed."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        projections: InlineProjections,
+        clock: Callable[[], datetime],
+        *,
+        queue_commands_max: int = 10_000,
+        group_commands_max: int = 2_000,
+        states_cached_max: int = 65_536,
+        tenants_cached_max: int = 256,
+        on_group: Callable[[GroupReport], None] = lambda report: None,
+        on_commit: Callable[[int], None] = lambda tenant_id: None,
+    ) -> None:
+        """``on_commit`` is told the tenant whose log has grown, to wake its readers."""
+        self._pool = pool
+        self._projections = projections
+        self._clock = clock
+        self._queue_commands_max = queue_commands_max
+        self._group_commands_max = group_commands_max
+        self._states_cached_max = states_cached_max
+        self._tenants_cached_max = tenants_cached_max
+        self._on_group = on_group
+        self._on_commit = on_commit
+        self._writers: dict[int, _Writer] = {}
+        self._closing = False
+        self.queued_commands = 0
+
+    async def submit(self, submission: Submission) -> Reply:
+        """Queue a submission and return its reply once it is committed or refused.
+
+        Raises
+        ------
+        QueueFull: too many commands are waiting.
+        LedgerUnavailable: the database cannot be reached; nothing was recorded.
+        OutcomeUnknown: the connection was lost during the commit.
+        IdempotencyMismatch: the key stands for another request.
+        VersionConflict: the stream is not at the version the client expects.
+        CredentialRevoked: the credential has ended since the request was let in.
+        """
+        commands = len(submission.items) or 1
+        if self._closing:
+            raise LedgerUnavailable("The service is stopping; nothing was recorded, try again.")
+        # A submission larger than the whole queue is let in when nothing else waits.
+        if self.queued_commands and self.queued_commands + commands > self._queue_commands_max:
+            raise QueueFull(retry_after_s=1)
+        writer = self._writer(submission.tenant_id)
+        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        writer.queue.append(_Ticket(submission, commands, reply))
+        writer.queued_commands += commands
+        self.queued_commands += commands
+        writer.arrived.set()
+        return await reply
+
+    async def close(self) -> None:
+        """Commit what waits, and stop."""
+        self._closing = True
+        tasks = [writer.task for writer in self._writers.values() if writer.task is not None]
+        for writer in self._writers.values():
+            writer.arrived.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _writer(self, tenant_id: int) -> _Writer:
+        writer = self._writers.get(tenant_id)
+        if writer is None:
+            self._forget_idle_tenants()
+            writer = self._writers[tenant_id] = _Writer(tenant_id)
+        if writer.task is None or writer.task.done():
+            writer.task = asyncio.create_task(
+                self._write(writer), name=f"committer of tenant {tenant_id}"
+            )
+        return writer
+
+    def _forget_idle_tenants(self) -> None:
+        if len(self._writers) < self._tenants_cached_max:
+            return
+        idle = [w for w in self._writers.values() if w.task is None or w.task.done()]
+        for writer in sorted(idle, key=lambda w: w.used_at)[: len(idle) // 2 + 1]:
+            del self._writers[writer.working_set.tenant_id]
+
+    # --- one tenant's writer ------------------------------------------------------------
+
+    async def _write(self, writer: _Writer) -> None:
+        while True:
+            if not writer.queue:
+                if writer.flight is not None:
+                    await self._land(writer)
+                    continue
+                writer.arrived.clear()
+                if self._closing:
+                    return
+                try:
+                    await asyncio.wait_for(writer.arrived.wait(), WRITER_IDLE_S)
+                except TimeoutError:
+                    if not writer.queue:
+                        return
+                continue
+            if writer.flight is not None and writer.queued_commands < OVERLAP_FROM_COMMANDS:
+                await self._land(writer)
+            tickets = self._take(writer)
+            if not tickets:
+                continue
+            try:
+                if writer.locked_groups > 0 or writer.working_set.head is None:
+                    await self._land(writer)
+                    await self._commit_carefully(writer, tickets)
+                else:
+                    await self._take_off(writer, tickets)
+            except Exception:
+                # A fault of ours must not leave requests waiting for ever.
+                _log.exception("writer_failed", tenant_id=writer.working_set.tenant_id)
+                in_flight = () if writer.flight is None else writer.flight.tickets
+                writer.flight = None
+                writer.working_set.forget()
+                _answer_all([*in_flight, *tickets], OutcomeUnknown())
+            writer.used_at = time.monotonic()
+            self._bound_memory()
+
+    def _take(self, writer: _Writer) -> list[_Ticket]:
+        """Take what waits, oldest first, up to the limit on a group; at least one submission."""
+        tickets: list[_Ticket] = []
+        commands = 0
+        while writer.queue:
+            next_commands = writer.queue[0].commands
+            if tickets and commands + next_commands > self._group_commands_max:
+                break
+            tickets.append(writer.queue.popleft())
+            commands += next_commands
+        writer.queued_commands -= commands
+        self.queued_commands -= commands
+        return tickets
+
+    async def _take_off(self, writer: _Writer, tickets: Sequence[_Ticket]) -> None:
+        """Decide a group and start its transaction; the one before it may still be under way."""
+        suspected = self._keys_used_lately(writer.working_set, tickets)
+        before = writer.flight
+
+        async def settle() -> None:
+            if before is not None and not await before.task:
+                raise _Stale
+
+        began = time.perf_counter()
+        session = Session(self._pool, writer.working_set.tenant_id)
+        try:
+            if suspected:
+                await settle()
+            kept = await self._kept(session, writer.working_set, suspected)
+            group = Group(
+                writer.working_set, session, self._projections, self._clock(), kept, settle
+            )
+            replies = await self._decide(group, tickets)
+        except Exception as error:
+            if not isinstance(error, _Stale):
+                _log.warning("group_decided_again", exc_info=True)
+            await session.end()
+            await self._land(writer)
+            writer.working_set.forget()
+            await self._commit_carefully(writer, tickets)
+            return
+        head = group.draft.head_after()
+        group.draft.publish(head)
+        task = asyncio.create_task(
+            self._fly(writer, before, session, group, head, tickets, replies, began)
+        )
+        # One at a time may be under way besides the one that was just started.
+        if before is not None and not await before.task:
+            writer.flight = _Flight([*before.tickets, *tickets], task)
+            await task
+            writer.flight = None
+            await self._do_again(writer, [before.tickets, tickets])
+            return
+        writer.flight = _Flight(tickets, task)
+
+    async def _land(self, writer: _Writer) -> None:
+        """Wait for the group in flight; do it again when it did not commit."""
+        flight = writer.flight
+        if flight is None:
+            return
+        writer.flight = None
+        if not await flight.task:
+            await self._do_again(writer, [flight.tickets])
+
+    async def _do_again(self, writer: _Writer, groups: Iterable[Sequence[_Ticket]]) -> None:
+        writer.working_set.forget()
+        writer.locked_groups = LOCKED_GROUPS_AFTER_CONTENTION
+        for tickets in groups:
+            waiting = [ticket for ticket in tickets if not ticket.reply.done()]
+            await self._commit_carefully(writer, waiting)
+
+    async def _fly(
+        self,
+        writer: _Writer,
+        before: _Flight | None,
+        session: Session,
+        group: Group,
+        head: store.Head,
+        tickets: Sequence[_Ticket],
+        replies: Sequence[Reply | LedgerError],
+        began: float,
+    ) -> bool:
+        """Write a decided group and answer it; tell whether it was committed.
+
+        Raises nothing: what was not committed is done again by the writer. Only a connection
+        lost during the commit is answered here, since that must not be done again.
+        """
+        tenant_id = writer.working_set.tenant_id
+        try:
+            if group.draft.events:
+                await self._append(session, tenant_id, group, head)
+            else:
+                if before is not None:
+                    await asyncio.wait([before.task])
+                current = await store.read_head(await session.connection(), tenant_id)
+                if current.root != group.draft.head.root:
+                    raise _Stale
+            await session.commit()
+        except CONNECTION_LOST as error:
+            if session.committing and group.draft.events:
+                unknown = OutcomeUnknown()
+                unknown.__cause__ = error
+                _answer_all(tickets, unknown)
+            return False
+        except (_Stale, asyncpg.UniqueViolationError):
+            return False
+        except Exception:
+            _log.warning("group_done_again", tenant_id=tenant_id, exc_info=True)
+            return False
+        finally:
+            await session.end()
+        self._answered(writer, group, tickets, replies, began, contended=False)
+        return True
+
+    async def _commit_carefully(self, writer: _Writer, tickets: Sequence[_Ticket]) -> None:
+        """Commit a group under the head's lock, and answer every ticket, come what may.
+
+        A group that fails is tried one by one, so that a failing submission is answered alone
+        and its neighbours take effect.
+        """
+        if not tickets:
+            return
+        suspected = self._keys_used_lately(writer.working_set, tickets)
+        for _ in range(ATTEMPTS_MAX):
+            try:
+                await self._transact(writer, tickets, suspected)
+                return
+            except LedgerError as error:
+                _answer_all(tickets, error)
+                return
+            except Exception as error:
+                writer.working_set.forget()
+                keys = {key for ticket in tickets for key in _keys(ticket.submission)}
+                if _is_used_key(error) and suspected != keys:
+                    suspected = keys
+                    continue
+                if len(tickets) > 1:
+                    for ticket in tickets:
+                        await self._commit_carefully(writer, [ticket])
+                else:
+                    _log.exception("submission_failed", tenant_id=writer.working_set.tenant_id)
+                    _answer_all(tickets, error)
+                return
+        _answer_all(tickets, LedgerUnavailable("The log is contended; nothing was recorded."))
+
+    @staticmethod
+    def _keys_used_lately(working_set: WorkingSet, tickets: Iterable[_Ticket]) -> set[str]:
+        recent = working_set.recent_keys
+        return {k for ticket in tickets for k in _keys(ticket.submission) if recent.get(k)}
+
+    @staticmethod
+    async def _kept(
+        session: Session, working_set: WorkingSet, suspected: set[str]
+    ) -> dict[str, IdempotencyRow]:
+        if not suspected:
+            return {}
+        connection = await session.connection()
+        return await store.read_kept_responses(connection, working_set.tenant_id, suspected)
+
+    async def _transact(
+        self, writer: _Writer, tickets: Sequence[_Ticket], suspected: set[str]
+    ) -> None:
+        """Decide and commit a group in one transaction that holds the head, then answer.
+
+        Raise asyncpg.UniqueViolationError when a key was used before, LedgerUnavailable or
+        OutcomeUnknown when the connection is lost.
+        """
+        began = time.perf_counter()
+        working_set = writer.working_set
+        writer.locked_groups = max(0, writer.locked_groups - 1)
+        session = Session(self._pool, working_set.tenant_id)
+        appended = False
+        try:
+            connection = await session.connection()
+            head = await store.lock_head(connection, working_set.tenant_id)
+            await working_set.catch_up(connection, head)
+            kept = await self._kept(session, working_set, suspected)
+            group = Group(working_set, session, self._projections, self._clock(), kept)
+            replies = await self._decide(group, tickets)
+            head = group.draft.head_after()
+            if group.draft.events:
+                await self._append(session, working_set.tenant_id, group, head)
+                appended = True
+            await session.commit()
+        except CONNECTION_LOST as error:
+            working_set.forget()
+            unknown = session.committing and appended
+            raise (OutcomeUnknown if unknown else LedgerUnavailable) from error
+        except store.UnknownTenant as error:
+            working_set.forget()
+            raise LedgerUnavailable(str(error)) from error
+        finally:
+            await session.end()
+        group.draft.publish(head)
+        self._answered(writer, group, tickets, replies, began, contended=True)
+
+    def _answered(
+        self,
+        writer: _Writer,
+        group: Group,
+        tickets: Sequence[_Ticket],
+        replies: Sequence[Reply | LedgerError],
+        began: float,
+        *,
+        contended: bool,
+    ) -> None:
+        for ticket, reply in zip(tickets, replies, strict=True):
+            _answer(ticket, reply)
+        report = GroupReport(
+            sum(ticket.commands for ticket in tickets),
+            len(tickets),
+            len(group.draft.events),
+            time.perf_counter() - began,
+            contended,
+            group.refusals,
+        )
+        try:
+            if group.draft.events:
+                self._on_commit(writer.working_set.tenant_id)
+            self._on_group(report)
+        except Exception:
+            # What is committed and answered stays so, whatever becomes of those who watch.
+            _log.exception("observer_failed", tenant_id=writer.working_set.tenant_id)
+
+    async def _decide(self, group: Group, tickets: Sequence[_Ticket]) -> list[Reply | LedgerError]:
+        await group.prefetch([ticket.submission for ticket in tickets])
+        replies: list[Reply | LedgerError] = []
+        for ticket in tickets:
+            try:
+                replies.append(await group.decide(ticket.submission))
+            except LedgerError as error:
+                replies.append(error)
+        return replies
+
+    async def _append(
+        self, session: Session, tenant_id: int, group: Group, head: store.Head
+    ) -> None:
+        draft = group.draft
+        connection = await session.connection()
+        appended = await store.append(
+            connection,
+            tenant_id,
+            expected=draft.head,
+            head=head,
+            events=draft.rows,
+            idempotency=draft.keys,
+        )
+        if not appended:
+            raise _Stale
+        await self._projections.apply(connection, tenant_id, draft.events)
+        snapshots = draft.snapshots()
+        if snapshots:
+            await store.keep_snapshots(connection, tenant_id, snapshots)
+        for submission, outcomes in group.side_effects:
+            assert submission.side_effect is not None
+            await submission.side_effect(connection, outcomes)
+
+    def _bound_memory(self) -> None:
+        """Hold all tenants together to the bound on cached states."""
+        held = sum(writer.working_set.size() for writer in self._writers.values())
+        if held > self._states_cached_max:
+            for writer in self._writers.values():
+                writer.working_set.states.turn()
+                writer.working_set.aliases.turn()
+        for writer in self._writers.values():
+            writer.working_set.recent_keys.turn_over(RECENT_KEYS_MAX)
+
+
+def _keys(submission: Submission) -> list[str]:
+    keys = [item.idempotency.key for item in submission.items if item.idempotency is not None]
+    if submission.idempotency is not None:
+        keys.append(submission.idempotency.key)
+    return keys
+
+
+def _is_used_key(error: Exception) -> bool:
+    return (
+        isinstance(error, asyncpg.UniqueViolationError)
+        and error.constraint_name == "idempotency_pkey"
+    )
+
+
+def _answer(ticket: _Ticket, reply: Reply | BaseException) -> None:
+    """Give a waiting request its reply, unless it has gone away."""
+    if ticket.reply.done():
+        return
+    if isinstance(reply, Reply):
+        ticket.reply.set_result(reply)
+    else:
+        ticket.reply.set_exception(reply)
+
+
+def _answer_all(tickets: Iterable[_Ticket], error: BaseException) -> None:
+    for ticket in tickets:
+        _answer(ticket, error)

@@ -1,0 +1,173 @@
+"""What every decider is given and what it answers.
+
+A decider is ``decide(command, refs, states, facts) -> Decision``: it reads the states of the
+streams it named, and answers with events to append, each with its stream, or with a refusal.
+No events means: nothing to do, already so.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import msgspec
+
+from schemas.common import Event
+
+
+class Refs(NamedTuple):
+    """The ids a command's aliases stand for, and the new id it may give out.
+
+    ``location_id`` is the source of a transfer, ``to_location_id`` its destination.
+    """
+
+    product_id: int = 0
+    location_id: int = 0
+    to_location_id: int = 0
+    new_id: int = 0
+
+
+class RecordedEvent(NamedTuple):
+    """An event as the log holds it, decoded and brought to its present shape."""
+
+    position: int
+    stream: str
+    version: int
+    event: Event
+    effective_at: datetime
+    recorded_at: datetime
+
+
+class LaterEvents(NamedTuple):
+    """Asks for the events of a stream that are effective after a time, in log order."""
+
+    stream: str
+    effective_at: datetime
+
+
+class EventAt(NamedTuple):
+    """Asks for the event at a position and its neighbours, one of which may be its twin."""
+
+    position: int
+
+
+class StockOf(NamedTuple):
+    """Asks whether any location still has a product on hand, in transit or reserved."""
+
+    product_id: int
+
+
+Lookup = LaterEvents | EventAt | StockOf
+
+
+class Facts(NamedTuple):
+    """What a decision may know besides states: the commit's time, and what lookups found.
+
+    ``later`` is by stream, ``events`` by position, ``has_stock`` by product; ``aliases`` holds,
+    for each alias the command asked for, the id that has it, or None.
+    """
+
+    now: datetime
+    later: Mapping[str, Sequence[RecordedEvent]] = {}
+    events: Mapping[int, RecordedEvent] = {}
+    aliases: Mapping[tuple[str, str], int | None] = {}
+    has_stock: Mapping[int, bool] = {}
+
+
+class NewEvent(NamedTuple):
+    """An event to append; ``effective_at`` None stands for the command's, or the commit's time."""
+
+    stream: str
+    event: Event
+    effective_at: datetime | None = None
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a command takes no effect. Subclasses carry what the client needs to act."""
+
+    CODE: ClassVar[str]
+
+    def detail(self) -> str:
+        """One sentence for a person: what is wrong, and the way out."""
+        raise NotImplementedError
+
+    def extensions(self) -> dict[str, Any]:
+        """The refusal's own members, for the problem document."""
+        return {
+            name: value
+            for name in self.__struct_fields__
+            if (value := getattr(self, name)) is not None
+        }
+
+
+class ProductNotFound(Refusal, frozen=True, kw_only=True):
+    CODE: ClassVar[str] = "product_not_found"
+    product_id: int | None = None
+    sku: str | None = None
+
+    def detail(self) -> str:
+        name = f"product_id {self.product_id}" if self.sku is None else f"sku {self.sku!r}"
+        return f"There is no product with {name}; register it first or check the spelling."
+
+
+class LocationNotFound(Refusal, frozen=True, kw_only=True):
+    CODE: ClassVar[str] = "location_not_found"
+    location_id: int | None = None
+    location: str | None = None
+
+    def detail(self) -> str:
+        name = f"id {self.location_id}" if self.location is None else f"code {self.location!r}"
+        return f"There is no location with {name}; open it first or check the spelling."
+
+
+class InvalidCommand(Refusal, frozen=True, kw_only=True):
+    """A field's value cannot be right here: the field, its fault, and the way out."""
+
+    CODE: ClassVar[str] = "invalid_command"
+    field: str
+    fault: str
+
+    def detail(self) -> str:
+        return f"{self.field}: {self.fault}"
+
+
+Decision = Sequence[NewEvent] | Refusal
+State = Any
+
+
+class Decider(Protocol):
+    """How the committer sees the commands of one aggregate. Each module of deciders has one.
+
+    ``allocates(command)`` names the counter that gives ``refs.new_id``, or None.
+    ``aliases(command)`` lists ``(kind, key)`` pairs whose owners the decision must know.
+    ``streams(command, refs)`` names the streams whose states it reads or appends to.
+    ``lookups(command, refs, states, now)`` lists what else must be read; nearly always nothing.
+    ``streams_after(command, refs, facts)`` names further streams, known only now that the
+    lookups have been answered, and ``lookups_after(command, refs, states, facts)`` what must be
+    read then: only undoing a movement needs these, since its position is all that is said.
+    Deciders are subclasses, which leave out what they have no need of.
+    """
+
+    def allocates(self, command: Any) -> str | None:
+        return None
+
+    def aliases(self, command: Any) -> Sequence[tuple[str, str]]:
+        return ()
+
+    def streams(self, command: Any, refs: Refs) -> Sequence[str]: ...
+
+    def lookups(
+        self, command: Any, refs: Refs, states: Mapping[str, State], now: datetime
+    ) -> Sequence[Lookup]:
+        return ()
+
+    def streams_after(self, command: Any, refs: Refs, facts: Facts) -> Sequence[str]:
+        return ()
+
+    def lookups_after(
+        self, command: Any, refs: Refs, states: Mapping[str, State], facts: Facts
+    ) -> Sequence[Lookup]:
+        return ()
+
+    def decide(
+        self, command: Any, refs: Refs, states: Mapping[str, State], facts: Facts
+    ) -> Decision: ...

@@ -1,0 +1,366 @@
+"""What decisions about a product at a location need to know, and how its events make it.
+
+Accounts that nothing is decided on (supplier, customer, adjustment, loss) are left to the read
+models; `ledger.domain.movements` says what each event moves between which.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from operator import itemgetter
+from typing import Any, Final
+
+import msgspec
+
+from ledger.domain.decision import RecordedEvent
+from schemas.common import Event
+from schemas.stock import (
+    CountVarianceRevised,
+    MovementReversed,
+    QuarantineReleased,
+    ReservationExtended,
+    ReservationReleased,
+    StockAdjusted,
+    StockCounted,
+    StockIssued,
+    StockQuarantined,
+    StockReceived,
+    StockReserved,
+    TransferExpected,
+    TransferLost,
+    TransferReceived,
+    TransferShipped,
+)
+
+ZERO: Final = Decimal(0)
+
+_expires_at = itemgetter(0)
+
+
+def stream(product_id: int, location_id: int) -> str:
+    """Return the name of the stream of a product at a location."""
+    return f"stock-{product_id}-{location_id}"
+
+
+# --- state ------------------------------------------------------------------------------
+
+STATE_VERSION: Final = 1
+
+
+class Hold(msgspec.Struct, frozen=True, gc=False):
+    """What is left of a claim. It is dead from ``expires_at`` on, whether released or not."""
+
+    quantity: Decimal
+    since: datetime
+    expires_at: datetime | None = None
+    owner: str | None = None
+
+
+Expiry = tuple[datetime, str]
+"""When a hold expires, and its reservation_id."""
+
+
+class Incoming(msgspec.Struct, frozen=True, gc=False):
+    """What is left on its way here of a transfer, and since when all of that has been."""
+
+    quantity: Decimal
+    since: datetime
+    from_location_id: int
+
+
+_NO_HOLDS: Final[dict[str, Hold]] = {}
+_NOTHING_INCOMING: Final[dict[int, Incoming]] = {}
+_NONE_REVERSED: Final[frozenset[int]] = frozenset()
+
+
+class StockState(msgspec.Struct, frozen=True, gc=False):
+    """A product at a location. The ids are 0 before the first event.
+
+    ``reserved`` is the sum of ``holds``, expired ones included until their release is
+    recorded; ``expiries`` are those that do expire, first to expire first, so that the dead
+    are found without a look at the living. ``last_effective_at`` and
+    ``last_count_at`` are the latest effective times of any event and of a count (withdrawn
+    ones included): a command effective at or after the first needs no look at the past.
+    ``reversed`` holds the positions of this stream's movements that have been undone.
+    """
+
+    product_id: int = 0
+    location_id: int = 0
+    unrestricted: Decimal = ZERO
+    quarantine: Decimal = ZERO
+    reserved: Decimal = ZERO
+    last_effective_at: datetime | None = None
+    last_count_at: datetime | None = None
+    expiries: tuple[Expiry, ...] = ()
+    holds: dict[str, Hold] = msgspec.field(default_factory=lambda: _NO_HOLDS)
+    incoming: dict[int, Incoming] = msgspec.field(default_factory=lambda: _NOTHING_INCOMING)
+    reversed: frozenset[int] = _NONE_REVERSED
+
+    @property
+    def on_hand(self) -> Decimal:
+        """What is on the premises, blocked or not."""
+        return self.unrestricted + self.quarantine
+
+    @property
+    def in_transit(self) -> Decimal:
+        """What is on its way here."""
+        return sum((transfer.quantity for transfer in self.incoming.values()), ZERO)
+
+    def dead_at(self, now: datetime) -> tuple[Expiry, ...]:
+        """Return the holds that have expired by ``now`` and are not yet recorded as released."""
+        expiries = self.expiries
+        if not expiries or expiries[0][0] > now:
+            return ()
+        return expiries[: bisect_right(expiries, now, key=_expires_at)]
+
+    def reserved_at(self, now: datetime) -> Decimal:
+        """Return what is reserved by holds that have not expired by ``now``."""
+        reserved = self.reserved
+        for _, reservation_id in self.dead_at(now):
+            reserved -= self.holds[reservation_id].quantity
+        return reserved
+
+    def available_at(self, now: datetime) -> Decimal:
+        """Return what may be issued or reserved at ``now``."""
+        return self.unrestricted - self.reserved_at(now)
+
+
+INITIAL: Final = StockState()
+
+
+def has_stock(state: StockState) -> bool:
+    """Return whether anything is on hand, in transit or reserved."""
+    return bool(state.unrestricted or state.quarantine or state.incoming or state.holds)
+
+
+def evolve(state: StockState, recorded: RecordedEvent) -> StockState:
+    """Return the state after an event."""
+    event = recorded.event
+    at = recorded.effective_at
+    last = state.last_effective_at
+    if last is None or at > last:
+        last = at
+    return _FOLDS[type(event)](state, event, at, last)
+
+
+_Fold = Callable[[StockState, Any, datetime, datetime], StockState]
+
+
+def _moved(
+    state: StockState,
+    event: Any,
+    last: datetime,
+    unrestricted: Decimal,
+    quarantine: Decimal,
+) -> StockState:
+    """Return the state with these balances, and all else as it was."""
+    return StockState(
+        event.product_id,
+        event.location_id,
+        unrestricted,
+        quarantine,
+        state.reserved,
+        last,
+        state.last_count_at,
+        state.expiries,
+        state.holds,
+        state.incoming,
+        state.reversed,
+    )
+
+
+def _raised(
+    state: StockState, event: StockReceived | StockAdjusted, at: datetime, last: datetime
+) -> StockState:
+    return StockState(
+        event.product_id,
+        event.location_id,
+        state.unrestricted + event.quantity,
+        state.quarantine,
+        state.reserved,
+        last,
+        state.last_count_at,
+        state.expiries,
+        state.holds,
+        state.incoming,
+        state.reversed,
+    )
+
+
+def _issued(state: StockState, event: StockIssued, at: datetime, last: datetime) -> StockState:
+    after = _moved(state, event, last, state.unrestricted - event.quantity, state.quarantine)
+    if event.reservation_id is None:
+        return after
+    return _less_held(after, event.reservation_id, event.quantity)
+
+
+def _counted(state: StockState, event: StockCounted, at: datetime, last: datetime) -> StockState:
+    after = _moved(state, event, last, state.unrestricted + event.variance, state.quarantine)
+    if state.last_count_at is not None and state.last_count_at >= at:
+        return after
+    return msgspec.structs.replace(after, last_count_at=at)
+
+
+def _revised(
+    state: StockState, event: CountVarianceRevised, at: datetime, last: datetime
+) -> StockState:
+    return _moved(state, event, last, state.unrestricted + event.quantity, state.quarantine)
+
+
+def _shipped(state: StockState, event: TransferShipped, at: datetime, last: datetime) -> StockState:
+    return _moved(state, event, last, state.unrestricted - event.quantity, state.quarantine)
+
+
+def _expected(
+    state: StockState, event: TransferExpected, at: datetime, last: datetime
+) -> StockState:
+    """Take so much of a transfer as on its way, whatever was expected of it before."""
+    after = _moved(state, event, last, state.unrestricted, state.quarantine)
+    before = state.incoming.get(event.transfer_id)
+    since = at if before is None or before.since < at else before.since
+    incoming = dict(state.incoming)
+    if event.quantity:
+        incoming[event.transfer_id] = Incoming(event.quantity, since, event.from_location_id)
+    else:
+        incoming.pop(event.transfer_id, None)
+    return msgspec.structs.replace(after, incoming=incoming)
+
+
+def _arrived(
+    state: StockState, event: TransferReceived, at: datetime, last: datetime
+) -> StockState:
+    after = _moved(state, event, last, state.unrestricted + event.quantity, state.quarantine)
+    return after if event.direct else _less_incoming(after, event)
+
+
+def _lost(state: StockState, event: TransferLost, at: datetime, last: datetime) -> StockState:
+    return _less_incoming(_moved(state, event, last, state.unrestricted, state.quarantine), event)
+
+
+def _less_incoming(state: StockState, event: TransferReceived | TransferLost) -> StockState:
+    incoming = dict(state.incoming)
+    transfer = incoming.pop(event.transfer_id)
+    left = transfer.quantity - event.quantity
+    if left:
+        incoming[event.transfer_id] = msgspec.structs.replace(transfer, quantity=left)
+    return msgspec.structs.replace(state, incoming=incoming)
+
+
+def _reserved(state: StockState, event: StockReserved, at: datetime, last: datetime) -> StockState:
+    hold = Hold(event.quantity, at, event.expires_at, event.owner)
+    return StockState(
+        event.product_id,
+        event.location_id,
+        state.unrestricted,
+        state.quarantine,
+        state.reserved + event.quantity,
+        last,
+        state.last_count_at,
+        _with_expiry(state.expiries, hold, event.reservation_id),
+        {**state.holds, event.reservation_id: hold},
+        state.incoming,
+        state.reversed,
+    )
+
+
+def _extended(
+    state: StockState, event: ReservationExtended, at: datetime, last: datetime
+) -> StockState:
+    after = _moved(state, event, last, state.unrestricted, state.quarantine)
+    before = state.holds[event.reservation_id]
+    hold = msgspec.structs.replace(before, expires_at=event.expires_at)
+    expiries = _without_expiry(state.expiries, before, event.reservation_id)
+    return msgspec.structs.replace(
+        after,
+        holds={**state.holds, event.reservation_id: hold},
+        expiries=_with_expiry(expiries, hold, event.reservation_id),
+    )
+
+
+def _given_back(
+    state: StockState, event: ReservationReleased, at: datetime, last: datetime
+) -> StockState:
+    after = _moved(state, event, last, state.unrestricted, state.quarantine)
+    return _less_held(after, event.reservation_id, event.quantity)
+
+
+def _less_held(state: StockState, reservation_id: str, quantity: Decimal) -> StockState:
+    holds = dict(state.holds)
+    hold = holds[reservation_id]
+    left = hold.quantity - quantity
+    expiries = state.expiries
+    if left:
+        holds[reservation_id] = msgspec.structs.replace(hold, quantity=left)
+    else:
+        del holds[reservation_id]
+        expiries = _without_expiry(expiries, hold, reservation_id)
+    return msgspec.structs.replace(
+        state, reserved=state.reserved - quantity, holds=holds, expiries=expiries
+    )
+
+
+def _with_expiry(
+    expiries: tuple[Expiry, ...], hold: Hold, reservation_id: str
+) -> tuple[Expiry, ...]:
+    if hold.expires_at is None:
+        return expiries
+    expiry = (hold.expires_at, reservation_id)
+    place = bisect_left(expiries, expiry)
+    return (*expiries[:place], expiry, *expiries[place:])
+
+
+def _without_expiry(
+    expiries: tuple[Expiry, ...], hold: Hold, reservation_id: str
+) -> tuple[Expiry, ...]:
+    if hold.expires_at is None:
+        return expiries
+    place = bisect_left(expiries, (hold.expires_at, reservation_id))
+    return (*expiries[:place], *expiries[place + 1 :])
+
+
+def _quarantined(
+    state: StockState, event: StockQuarantined, at: datetime, last: datetime
+) -> StockState:
+    quantity = event.quantity
+    return _moved(state, event, last, state.unrestricted - quantity, state.quarantine + quantity)
+
+
+def _unblocked(
+    state: StockState, event: QuarantineReleased, at: datetime, last: datetime
+) -> StockState:
+    unrestricted = state.unrestricted
+    if event.disposition == "restock":
+        unrestricted += event.quantity
+    return _moved(state, event, last, unrestricted, state.quarantine - event.quantity)
+
+
+def _reversed(
+    state: StockState, event: MovementReversed, at: datetime, last: datetime
+) -> StockState:
+    balances = {"unrestricted": state.unrestricted, "quarantine": state.quarantine}
+    if event.from_location_id == event.location_id and event.from_account in balances:
+        balances[event.from_account] -= event.quantity
+    if event.to_location_id == event.location_id and event.to_account in balances:
+        balances[event.to_account] += event.quantity
+    after = _moved(state, event, last, balances["unrestricted"], balances["quarantine"])
+    return msgspec.structs.replace(after, reversed=state.reversed | {event.reversed_position})
+
+
+_FOLDS: Final[Mapping[type[Event], _Fold]] = {
+    StockReceived: _raised,
+    StockIssued: _issued,
+    StockAdjusted: _raised,
+    StockCounted: _counted,
+    CountVarianceRevised: _revised,
+    TransferShipped: _shipped,
+    TransferExpected: _expected,
+    TransferReceived: _arrived,
+    TransferLost: _lost,
+    StockReserved: _reserved,
+    ReservationExtended: _extended,
+    ReservationReleased: _given_back,
+    StockQuarantined: _quarantined,
+    QuarantineReleased: _unblocked,
+    MovementReversed: _reversed,
+}

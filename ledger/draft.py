@@ -1,0 +1,253 @@
+"""What a group of submissions has come to so far: new events, and the states they lead to.
+
+A draft lies over a working set and changes nothing in it until the group is sent to the
+database. It can go back to an earlier point, so that a submission that is refused half-way
+leaves nothing behind.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from ledger import merkle
+from ledger.aliases import AliasChange, alias_change
+from ledger.domain import registry
+from ledger.domain.decision import NewEvent, RecordedEvent, State
+from ledger.mapper import encode_event
+from ledger.store import Credential, EventRow, Head, IdempotencyRow, SnapshotRow
+from ledger.working_set import WorkingSet
+from schemas.access import ApiKeyRevoked
+
+SNAPSHOT_EVERY_EVENTS = 100
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+Alias = tuple[str, str]
+
+
+class Unread(Exception):
+    """Something that is in no cache must be read before going on."""
+
+    def __init__(self, *, aliases: Sequence[Alias] = (), streams: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.aliases = aliases
+        self.streams = streams
+
+
+class Draft:
+    """Events to append to a tenant's log after ``head``, all recorded at ``now``."""
+
+    def __init__(self, working_set: WorkingSet, now: datetime) -> None:
+        head = working_set.head
+        assert head is not None, "a group is decided at a known head"
+        self.working_set = working_set
+        self.head = head
+        self.now = max(now, head.recorded_at)
+        self.events: list[RecordedEvent] = []
+        self.rows: list[EventRow] = []
+        self.keys: list[IdempotencyRow] = []
+        self.revoked: set[Credential] = set()
+        self._now_us = _microseconds(self.now)
+        self._states: dict[str, tuple[int, State]] = {}
+        self._undo: list[tuple[str, tuple[int, State] | None]] = []
+        self._aliases: dict[Alias, int] = {}
+        self._changes: list[AliasChange] = []
+        self._counters = dict(head.counters)
+        self._snapshots_due: set[str] = set()
+
+    # --- reading ------------------------------------------------------------------------
+
+    @property
+    def position(self) -> int:
+        """The position of the last event so far."""
+        return self.head.position + len(self.events)
+
+    def next_id(self, counter: str) -> int:
+        """Return the id that ``take_id`` would use up."""
+        return self._counters.get(counter, 0) + 1
+
+    def take_id(self, counter: str) -> None:
+        """Use up a counter's next id."""
+        self._counters[counter] = self.next_id(counter)
+
+    def find_alias(self, alias: Alias) -> int | None:
+        """Return the owner of an alias, None when it has none; raise Unread when unknown."""
+        owner = self._aliases.get(alias) if self._aliases else None
+        if owner is None:
+            owner = self.working_set.aliases.get(alias)
+            if owner is None:
+                raise Unread(aliases=[alias])
+        return owner or None
+
+    def states_of(self, streams: Sequence[str]) -> dict[str, State]:
+        """Return the states of streams; raise Unread for those that are not held."""
+        here, held = self._states, self.working_set.states
+        found: dict[str, State] = {}
+        missing: list[str] = []
+        for stream in streams:
+            entry = here.get(stream) or held.get(stream)
+            if entry is None:
+                missing.append(stream)
+            else:
+                found[stream] = entry[1]
+        if missing:
+            raise Unread(streams=missing)
+        return found
+
+    def version_of(self, stream: str) -> int:
+        """Return the version of a stream whose state is held."""
+        return self._held(stream)[0]
+
+    def changed_states(self, prefix: str) -> dict[str, State]:
+        """Return the states of streams whose names begin so and that this draft appends to."""
+        return {s: state for s, (_, state) in self._states.items() if s.startswith(prefix)}
+
+    def _held(self, stream: str) -> tuple[int, State]:
+        held = self._states.get(stream) or self.working_set.states.get(stream)
+        if held is None:
+            raise Unread(streams=[stream])
+        return held
+
+    # --- writing ------------------------------------------------------------------------
+
+    def append(
+        self,
+        decided: Sequence[NewEvent],
+        default_at: datetime,
+        meta: str,
+        states: dict[str, State],
+    ) -> list[RecordedEvent]:
+        """Add a decision's events, and bring ``states`` to what they are after them."""
+        tenant_id, now, now_us = self.working_set.tenant_id, self.now, self._now_us
+        meta_bytes = meta.encode()
+        position = self.position
+        appended: list[RecordedEvent] = []
+        for stream, event, event_at in decided:
+            effective_at = event_at or default_at
+            version, state = self._held(stream)
+            version += 1
+            position += 1
+            data = encode_event(event)
+            type_name, schema_version = event.TYPE, event.SCHEMA_VERSION
+            leaf = merkle.leaf_hash(
+                tenant_id,
+                position,
+                stream,
+                version,
+                type_name,
+                schema_version,
+                data,
+                meta_bytes,
+                now_us if effective_at is now else _microseconds(effective_at),
+                now_us,
+            )
+            new = RecordedEvent(position, stream, version, event, effective_at, now)
+            self.events.append(new)
+            self.rows.append(
+                EventRow(
+                    position,
+                    stream,
+                    version,
+                    type_name,
+                    schema_version,
+                    data.decode(),
+                    meta,
+                    effective_at,
+                    now,
+                    leaf,
+                )
+            )
+            category = registry.category(stream)
+            after = registry.evolve(category)(state, new)
+            self._undo.append((stream, self._states.get(stream)))
+            self._states[stream] = (version, after)
+            states[stream] = after
+            if version % SNAPSHOT_EVERY_EVENTS == 0:
+                self._snapshots_due.add(stream)
+            if category != "stock":
+                self._note(new)
+            appended.append(new)
+        return appended
+
+    def _note(self, event: RecordedEvent) -> None:
+        """Take in what an event says about aliases and credentials."""
+        change = alias_change(event.event)
+        if change is not None:
+            self._changes.append(change)
+            if event.version > 1:
+                for alias in self.working_set.aliases.keys_of(change.target_id):
+                    self.end_alias_of(change, alias)
+                for alias, owner in list(self._aliases.items()):
+                    if owner == change.target_id:
+                        self.end_alias_of(change, alias)
+            if change.key is not None:
+                self._aliases[change.kind, change.key] = change.target_id
+        elif isinstance(event.event, ApiKeyRevoked):
+            self.revoked.add(("key", event.event.key_id))
+
+    def end_alias_of(self, change: AliasChange, alias: Alias) -> None:
+        """Take an alias from the target of a change, where it is of that kind."""
+        if alias[0] == change.kind:
+            self._aliases[alias] = 0
+
+    def correct_aliases(self, aliases: Sequence[Alias]) -> None:
+        """Take aliases just read from tables away from owners that this draft has renamed."""
+        for change in self._changes:
+            for alias in aliases:
+                owner = self.working_set.aliases.get(alias)
+                if (alias[0], owner) == (change.kind, change.target_id) and alias[1] != change.key:
+                    self._aliases.setdefault(alias, 0)
+
+    def mark(self) -> Callable[[], None]:
+        """Return a function that takes the draft back to where it stands now."""
+        events, keys, changes = len(self.events), len(self.keys), len(self._changes)
+        counters, aliases, revoked = dict(self._counters), dict(self._aliases), set(self.revoked)
+        self._undo.clear()
+
+        def go_back() -> None:
+            del self.events[events:], self.rows[events:], self.keys[keys:]
+            del self._changes[changes:]
+            for stream, before in reversed(self._undo):
+                if before is None:
+                    self._states.pop(stream, None)
+                    self._snapshots_due.discard(stream)
+                else:
+                    self._states[stream] = before
+            self._undo.clear()
+            self._counters, self._aliases, self.revoked = counters, aliases, revoked
+
+        return go_back
+
+    # --- the transaction ----------------------------------------------------------------
+
+    def head_after(self) -> Head:
+        """Return the head with the draft's events appended."""
+        frontier = list(self.head.frontier)
+        merkle.append(frontier, self.head.position, [row.leaf_hash for row in self.rows])
+        return Head(self.position, merkle.root(frontier), frontier, self._counters, self.now)
+
+    def snapshots(self) -> list[SnapshotRow]:
+        """Return the states to keep, of streams that have grown past another round number."""
+        due: list[SnapshotRow] = []
+        for stream in self._snapshots_due:
+            version, state = self._states[stream]
+            state_version = registry.state_version(registry.category(stream))
+            due.append(SnapshotRow(stream, version, state_version, msgspec.json.encode(state)))
+        return due
+
+    def publish(self, head: Head) -> None:
+        """Make the working set what the draft has made of it."""
+        held = self.working_set
+        held.states.update(self._states)
+        for event in self.events:
+            if not event.stream.startswith("stock-"):
+                held.note(event)
+        for row in self.keys:
+            held.recent_keys[row.key] = True
+        held.head = head
+
+
+def _microseconds(instant: datetime) -> int:
+    return (instant - _EPOCH) // _MICROSECOND

@@ -1,0 +1,355 @@
+"""A group of submissions on its way into one transaction: decided in order, in memory.
+
+Each command sees the effects of those before it. Nothing here writes to the database; it only
+reads what the decisions need and the working set does not hold.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, ClassVar, NamedTuple
+
+import msgspec
+
+from ledger import store
+from ledger.domain import registry
+from ledger.domain.decision import (
+    Decider,
+    EventAt,
+    Facts,
+    LaterEvents,
+    Lookup,
+    RecordedEvent,
+    Refusal,
+    StockOf,
+)
+from ledger.domain.stock import has_stock
+from ledger.draft import Alias, Draft, Unread
+from ledger.errors import CredentialRevoked, IdempotencyMismatch, VersionConflict
+from ledger.idempotency import keep, replay
+from ledger.ports import InlineProjections
+from ledger.resolution import Resolver, aliases_named, resolver_for
+from ledger.session import Session
+from ledger.store import Credential, IdempotencyRow
+from ledger.submission import Idempotency, Item, Outcome, Reply, Submission
+from ledger.working_set import WorkingSet, recorded
+from schemas.common import Command
+
+LOADS_PER_COMMAND_MAX = 8
+
+_encode_meta = msgspec.json.Encoder().encode
+
+
+class KeyReused(Refusal, frozen=True, kw_only=True):
+    """An item's own key was used before with another command."""
+
+    CODE: ClassVar[str] = "idempotency_key_reused"
+    differing: tuple[str, ...]
+
+    def detail(self) -> str:
+        return (
+            f"This item's idempotency_key was used before with another command "
+            f"(differing: {', '.join(self.differing)}); use a new key for a new command."
+        )
+
+
+class _Handler(NamedTuple):
+    resolve: Resolver
+    decider: Decider
+
+
+_handlers: dict[type[Command], _Handler] = {
+    command_type: _Handler(resolver_for(command_type), registry.decider_for(command_type))
+    for command_type in registry.COMMANDS.values()
+}
+
+
+class _NotLookedUp(Exception):
+    """A decision asks for more than states."""
+
+    def __init__(self, lookups: Sequence[Lookup]) -> None:
+        super().__init__()
+        self.lookups = lookups
+
+
+class Group:
+    """Decides submissions into a draft."""
+
+    def __init__(
+        self,
+        working_set: WorkingSet,
+        session: Session,
+        projections: InlineProjections,
+        now: datetime,
+        kept: dict[str, IdempotencyRow],
+        settle: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """``kept`` holds the responses found under the keys of the group.
+
+        ``settle`` waits for the group before this one to be committed, where it may not be
+        yet; it is awaited before anything but streams is read, since tables would be missing
+        what that group writes, while the streams it appends to are held.
+        """
+        self.draft = Draft(working_set, now)
+        self.side_effects: list[tuple[Submission, Sequence[Outcome]]] = []
+        self.refusals: list[Refusal] = []
+        self._working_set = working_set
+        self._session = session
+        self._projections = projections
+        self._kept = kept
+        self._settle = settle
+        self._facts = Facts(self.draft.now)
+        self._meta_made: tuple[Submission, str | None, str] | None = None
+
+    async def prefetch(self, submissions: Iterable[Submission]) -> None:
+        """Load in few queries what the commands name and the working set does not hold."""
+        held = self._working_set
+        commands = [item.command for submission in submissions for item in submission.items]
+        aliases: dict[Alias, None] = {}
+        for command in commands:
+            decider = _handlers[type(command)].decider
+            for alias in (*aliases_named(command), *decider.aliases(command)):
+                if held.aliases.get(alias) is None:
+                    aliases[alias] = None
+        if aliases:
+            await self._load_aliases(list(aliases))
+        streams: dict[str, None] = {}
+        for command in commands:
+            handler = _handlers[type(command)]
+            refs = handler.resolve(command, self.draft.find_alias)
+            if isinstance(refs, Refusal) or handler.decider.allocates(command) is not None:
+                continue
+            for stream in handler.decider.streams(command, refs):
+                if held.states.get(stream) is None:
+                    streams[stream] = None
+        if streams:
+            await held.load_states(await self._session.connection(), streams)
+
+    async def decide(self, submission: Submission) -> Reply:
+        """Decide a submission's commands in order and render the response.
+
+        Raise CredentialRevoked, VersionConflict or IdempotencyMismatch when it is refused as a
+        whole. With no effect, it leaves nothing behind in the group.
+        """
+        if submission.credential is not None:
+            await self._check_credential(submission.credential)
+        idempotency = submission.idempotency
+        if idempotency is not None and idempotency.key in self._kept:
+            return replay(self._kept[idempotency.key], idempotency)
+        kept_before = set(self._kept)
+        go_back = self.draft.mark()
+        try:
+            outcomes, aborted = await self._decide_all(submission)
+        except VersionConflict:
+            go_back()
+            raise
+        if aborted:
+            go_back()
+            for key in self._kept.keys() - kept_before:
+                del self._kept[key]
+            outcomes = [outcome._replace(events=(), applied=False) for outcome in outcomes]
+        self.refusals += [o.refusal for o in outcomes if o.refusal is not None]
+        rendered = submission.render(outcomes)
+        if any(outcome.events for outcome in outcomes):
+            if idempotency is not None:
+                self._keep(idempotency, rendered.status, rendered.body_kept or rendered.body)
+            if submission.side_effect is not None:
+                self.side_effects.append((submission, outcomes))
+        return Reply(rendered.status, rendered.body, self.draft.position)
+
+    async def _decide_all(self, submission: Submission) -> tuple[list[Outcome], bool]:
+        outcomes: list[Outcome] = []
+        expected_version = submission.expected_version
+        refused = False
+        for item in submission.items:
+            outcome = await self._decide_item(submission, item, expected_version)
+            expected_version = None
+            refused = refused or outcome.refusal is not None
+            outcomes.append(outcome)
+        aborted = refused and submission.atomic
+        if submission.finish is not None and not aborted:
+            for command in submission.finish(outcomes):
+                outcome = await self._decide_command(submission, command)
+                outcomes.append(outcome)
+                aborted = aborted or outcome.refusal is not None
+        return outcomes, aborted
+
+    def _keep(self, idempotency: Idempotency, status: int, body: bytes) -> None:
+        row = keep(idempotency, status, body, self.draft.position)
+        self.draft.keys.append(row)
+        # A twin further down in the group is answered with this result.
+        self._kept[idempotency.key] = row
+
+    async def _check_credential(self, credential: Credential) -> None:
+        held = self._working_set
+        if credential in self.draft.revoked:
+            raise CredentialRevoked
+        if credential not in held.verified:
+            await self._settled()
+            if not await store.active_credentials(
+                await self._session.connection(), held.tenant_id, [credential]
+            ):
+                raise CredentialRevoked
+            held.verified.add(credential)
+
+    async def _decide_item(
+        self,
+        submission: Submission,
+        item: Item,
+        expected_version: int | None,
+    ) -> Outcome:
+        command, idempotency = item
+        if idempotency is None:
+            return await self._decide_command(submission, command, None, expected_version)
+        if idempotency.key in self._kept:
+            try:
+                return Outcome(replay=replay(self._kept[idempotency.key], idempotency).body)
+            except IdempotencyMismatch as mismatch:
+                return Outcome(refusal=KeyReused(differing=tuple(mismatch.differing)))
+        outcome = await self._decide_command(submission, command, idempotency.key, expected_version)
+        if outcome.events and submission.render_item is not None:
+            self._keep(idempotency, 200, submission.render_item(outcome))
+        return outcome
+
+    async def _decide_command(
+        self,
+        submission: Submission,
+        command: Command,
+        item_key: str | None = None,
+        expected_version: int | None = None,
+    ) -> Outcome:
+        lookups: dict[Lookup, Any] = {}
+        for _ in range(LOADS_PER_COMMAND_MAX):
+            try:
+                return self._try(submission, command, item_key, expected_version, lookups)
+            except Unread as unread:
+                if unread.aliases:
+                    await self._load_aliases(unread.aliases)
+                if unread.streams:
+                    await self._working_set.load_states(
+                        await self._session.connection(), unread.streams
+                    )
+            except _NotLookedUp as wanted:
+                for lookup in wanted.lookups:
+                    lookups[lookup] = await self._look_up(lookup)
+        raise RuntimeError(f"{command.TYPE} needs more to be read than a decision may ask for")
+
+    def _try(
+        self,
+        submission: Submission,
+        command: Command,
+        item_key: str | None,
+        expected_version: int | None,
+        lookups: Mapping[Lookup, Any],
+    ) -> Outcome:
+        """Decide a command with what is in memory; raise Unread or _NotLookedUp for what is not."""
+        resolve, decider = _handlers[type(command)]
+        draft, facts = self.draft, self._facts
+        refs = resolve(command, draft.find_alias)
+        if isinstance(refs, Refusal):
+            return Outcome(refs)
+        counter = decider.allocates(command)
+        if counter is not None:
+            refs = refs._replace(new_id=draft.next_id(counter))
+        aliases = decider.aliases(command)
+        if aliases:
+            facts = facts._replace(aliases={alias: draft.find_alias(alias) for alias in aliases})
+        streams = decider.streams(command, refs)
+        states = draft.states_of(streams)
+        if expected_version is not None and streams:
+            actual = draft.version_of(streams[0])
+            if actual != expected_version:
+                raise VersionConflict(expected=expected_version, actual=actual)
+        wanted = decider.lookups(command, refs, states, draft.now)
+        if wanted:
+            missing = [lookup for lookup in wanted if lookup not in lookups]
+            if missing:
+                raise _NotLookedUp(missing)
+            facts = _with_lookups(facts, wanted, lookups)
+            states.update(draft.states_of(decider.streams_after(command, refs, facts)))
+            after = decider.lookups_after(command, refs, states, facts)
+            if after:
+                missing = [lookup for lookup in after if lookup not in lookups]
+                if missing:
+                    raise _NotLookedUp(missing)
+                facts = _with_lookups(facts, [*wanted, *after], lookups)
+        decision = decider.decide(command, refs, states, facts)
+        if isinstance(decision, Refusal):
+            return Outcome(decision)
+        if not decision:
+            return Outcome(None, (), states)
+        unread = [new.stream for new in decision if new.stream not in states]
+        if unread:
+            states.update(draft.states_of(unread))
+        if counter is not None:
+            draft.take_id(counter)
+        default_at: datetime = getattr(command, "effective_at", None) or draft.now
+        meta = self._meta(submission, item_key)
+        return Outcome(None, draft.append(decision, default_at, meta, states), states)
+
+    def _meta(self, submission: Submission, item_key: str | None) -> str:
+        """Return the meta of a submission's events as JSON; it is the same for most of them."""
+        made = self._meta_made
+        if made is None or made[0] is not submission or made[1] != item_key:
+            key = item_key
+            if key is None and submission.idempotency is not None:
+                key = submission.idempotency.key
+            meta = submission.meta
+            if key is not None:
+                meta = msgspec.structs.replace(meta, idempotency_key=key)
+            made = self._meta_made = (submission, item_key, _encode_meta(meta).decode())
+        return made[2]
+
+    # --- reading ------------------------------------------------------------------------
+
+    async def _load_aliases(self, aliases: Sequence[Alias]) -> None:
+        await self._settled()
+        connection = await self._session.connection()
+        await self._working_set.load_aliases(connection, self._projections, aliases)
+        self.draft.correct_aliases(aliases)
+
+    async def _look_up(self, lookup: Lookup) -> Any:
+        """Read what a decision asks for, in the log and in what this group adds to it."""
+        tenant_id, draft = self._working_set.tenant_id, self.draft
+        await self._settled()
+        connection = await self._session.connection()
+        match lookup:
+            case LaterEvents(stream, effective_at):
+                rows = await store.read_later(connection, tenant_id, stream, effective_at)
+                here = [
+                    event
+                    for event in draft.events
+                    if event.stream == stream and event.effective_at > effective_at
+                ]
+                return [*map(recorded, rows), *here]
+            case EventAt(position):
+                rows = await store.read_between(connection, tenant_id, position - 1, position + 1)
+                here = [event for event in draft.events if abs(event.position - position) <= 1]
+                return {event.position: event for event in (*map(recorded, rows), *here)}
+            case StockOf(product_id):
+                places = await self._projections.stocked_locations(
+                    connection, tenant_id, product_id
+                )
+                prefix = f"stock-{product_id}-"
+                changed = draft.changed_states(prefix)
+                elsewhere = {f"{prefix}{place}" for place in places} - changed.keys()
+                return bool(elsewhere) or any(map(has_stock, changed.values()))
+
+    async def _settled(self) -> None:
+        if self._settle is not None:
+            await self._settle()
+            self._settle = None
+
+
+def _with_lookups(facts: Facts, wanted: Sequence[Lookup], found: Mapping[Lookup, Any]) -> Facts:
+    later: dict[str, Sequence[RecordedEvent]] = {}
+    events: dict[int, RecordedEvent] = {}
+    stocked: dict[int, bool] = {}
+    for lookup in wanted:
+        match lookup:
+            case LaterEvents(stream):
+                later[stream] = found[lookup]
+            case EventAt():
+                events.update(found[lookup])
+            case StockOf(product_id):
+                stocked[product_id] = found[lookup]
+    return facts._replace(later=later, events=events, has_stock=stocked)

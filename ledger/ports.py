@@ -1,0 +1,46 @@
+"""What the log needs from the read models, handed in at wiring: it imports none of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from ledger.domain.decision import RecordedEvent
+from ledger.store import Connection
+
+
+class Meta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who did it, through what, and why: stored with each event.
+
+    ``actor`` is ``user:<id>``, ``key:<id>`` or ``system:<name>``; ``source`` the API it came
+    through; ``correlation_id`` the request; ``causation`` what led to it.
+    """
+
+    actor: str
+    source: str
+    actor_name: str | None = None
+    correlation_id: str | None = None
+    causation: str | None = None
+    idempotency_key: str | None = None
+
+
+class InlineProjections(Protocol):
+    """The read models written in the transaction that appends."""
+
+    async def apply(
+        self, connection: Connection, tenant_id: int, events: Sequence[RecordedEvent]
+    ) -> None:
+        """Fold newly appended events, in order. Runs after they are inserted."""
+        ...
+
+    async def find_aliases(
+        self, connection: Connection, tenant_id: int, aliases: Sequence[tuple[str, str]]
+    ) -> Mapping[tuple[str, str], int]:
+        """Return the ids of those of the (kind, folded key) pairs that have one."""
+        ...
+
+    async def stocked_locations(
+        self, connection: Connection, tenant_id: int, product_id: int
+    ) -> Sequence[int]:
+        """Return the locations where a product is on hand, in transit or reserved."""
+        ...

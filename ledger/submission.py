@@ -1,0 +1,92 @@
+"""What is handed to the committer, and what it hands back."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from hashlib import sha256
+from typing import NamedTuple
+
+import msgspec
+
+from ledger.domain.decision import RecordedEvent, Refusal, State
+from ledger.ports import Meta
+from ledger.store import Connection, Credential
+from schemas.common import Command
+
+
+class Outcome(NamedTuple):
+    """What became of one command.
+
+    ``events`` are empty when it was refused, when there was nothing to do, and when the
+    submission it was part of had no effect (``applied`` False). ``states`` are those of the
+    command's streams after it. ``replay`` is the result kept under the item's own key.
+    """
+
+    refusal: Refusal | None = None
+    events: Sequence[RecordedEvent] = ()
+    states: Mapping[str, State] = {}
+    applied: bool = True
+    replay: bytes | None = None
+
+
+class Rendered(NamedTuple):
+    """A response: its status and body, and the body to keep where the client's shows a secret."""
+
+    status: int
+    body: bytes
+    body_kept: bytes | None = None
+
+
+class Reply(NamedTuple):
+    """A submission's response, the position its effects are at, and whether it is a replay."""
+
+    status: int
+    body: bytes
+    position: int
+    replayed: bool = False
+
+
+class Idempotency(NamedTuple):
+    """A client's key, and the request that it stands for: method and path, line feed, body."""
+
+    key: str
+    request: bytes
+
+    def fingerprint(self) -> bytes:
+        """Return SHA-256 of the request."""
+        return sha256(self.request).digest()
+
+
+class Item(NamedTuple):
+    """One command, with a key of its own where the client gave it one."""
+
+    command: Command
+    idempotency: Idempotency | None = None
+
+
+Render = Callable[[Sequence[Outcome]], Rendered]
+RenderItem = Callable[[Outcome], bytes]
+Finish = Callable[[Sequence[Outcome]], Sequence[Command]]
+SideEffect = Callable[[Connection, Sequence[Outcome]], Awaitable[None]]
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """Commands of one request, decided in order and committed in one transaction.
+
+    ``atomic``: when one is refused none has an effect. ``render`` makes the response, after
+    the decisions and before the commit, since the response is kept under the key in the same
+    transaction; it must be pure. ``finish`` gives commands to decide after the others, which
+    depend on how those went; when one of these is refused the submission has no effect.
+    ``side_effect`` writes what belongs to the same transaction and is no event.
+    ``expected_version`` is what the first command's first stream must be at.
+    """
+
+    tenant_id: int
+    items: Sequence[Item]
+    meta: Meta
+    render: Render
+    atomic: bool = True
+    render_item: RenderItem | None = None
+    finish: Finish | None = None
+    side_effect: SideEffect | None = None
+    idempotency: Idempotency | None = None
+    expected_version: int | None = None
+    credential: Credential | None = None

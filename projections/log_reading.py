@@ -1,0 +1,118 @@
+"""The log as projections read it: decoded, in order, in batches, and read ahead."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Container, Iterable
+from typing import Final, NamedTuple
+
+from ledger.domain.decision import RecordedEvent
+from ledger.mapper import EVENT_TYPES, decode_event
+from projections.projection import Connection, Projection
+from schemas.common import Event
+
+READ_BATCH: Final = 20_000
+
+_READ = """
+SELECT position, stream, version, type, schema_version, data::text, effective_at, recorded_at
+FROM ledger.event
+WHERE tenant_id = $1 AND position > $2 AND position <= $3
+ORDER BY position LIMIT $4
+"""
+
+
+async def set_tenant(connection: Connection, tenant_id: int) -> None:
+    """Let the rest of the transaction see one tenant."""
+    await connection.execute("SELECT set_config('ledger.tenant', $1, true)", str(tenant_id))
+
+
+async def tenant_ids(connection: Connection) -> list[int]:
+    """Return every tenant there is, in order."""
+    return [row[0] for row in await connection.fetch("SELECT ledger.tenant_ids()")]
+
+
+async def head_position(connection: Connection, tenant_id: int, *, lock: bool = False) -> int:
+    """Return the position of the current tenant's last event; with ``lock``, hold it there."""
+    statement = "SELECT position FROM ledger.head WHERE tenant_id = $1"
+    return await connection.fetchval(statement + (" FOR UPDATE" if lock else ""), tenant_id) or 0
+
+
+class Batch(NamedTuple):
+    """A stretch of the log: its last position, and the events in it that are folded."""
+
+    last: int
+    events: list[RecordedEvent]
+
+
+def folded_types(projections: Iterable[Projection]) -> frozenset[str]:
+    """Return the stored names of the events that some projections fold."""
+    return frozenset(kind.TYPE for projection in projections for kind in projection.event_types)
+
+
+async def read_events(
+    connection: Connection,
+    tenant_id: int,
+    after: int,
+    up_to: int,
+    types: Container[str],
+    limit: int = READ_BATCH,
+) -> Batch | None:
+    """Return the next ``limit`` events behind ``after``, none above ``up_to``; None at the end.
+
+    Only events of ``types`` are decoded. Raises `ledger.errors.UnreadableEvent` for one that
+    this release does not know and that may be of importance, which is any but those that the
+    eventsourcing library stored under a topic of its own.
+    """
+    rows = await connection.fetch(_READ, tenant_id, after, up_to, limit)
+    if not rows:
+        return None
+    return Batch(
+        rows[-1][0],
+        [
+            RecordedEvent(
+                position,
+                stream,
+                version,
+                decode_event(type_name, schema_version, data),
+                effective_at,
+                recorded_at,
+            )
+            for position, stream, version, type_name, schema_version, data, effective_at,
+                recorded_at in rows
+            if type_name in types or is_unknown(type_name)
+        ],
+    )  # fmt: skip
+
+
+def is_unknown(type_name: str) -> bool:
+    """Tell whether a stored type is neither one of ours nor a topic of the library's."""
+    return type_name not in EVENT_TYPES and ":" not in type_name
+
+
+async def read_ahead(
+    connection: Connection, tenant_id: int, after: int, up_to: int, types: Container[str]
+) -> AsyncGenerator[Batch, None]:
+    """Yield the events behind ``after`` up to ``up_to``, reading one batch ahead.
+
+    The connection must be used by nobody else meanwhile, and in a transaction of the tenant's.
+    """
+
+    def read(position: int) -> "asyncio.Task[Batch | None]":
+        return asyncio.create_task(read_events(connection, tenant_id, position, up_to, types))
+
+    following = read(after)
+    try:
+        while batch := await following:
+            following = read(batch.last)
+            yield batch
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+
+def of_types(events: list[RecordedEvent], types: frozenset[type[Event]]) -> list[RecordedEvent]:
+    """Return those events that a projection folds; the list itself where it folds all."""
+    kinds = {type(recorded.event) for recorded in events}
+    if kinds <= types:
+        return events
+    if kinds.isdisjoint(types):
+        return []
+    return [recorded for recorded in events if type(recorded.event) in types]

@@ -1,0 +1,1 @@
+"""The vocabulary of Stockledger: commands, events and HTTP bodies as msgspec structs."""

@@ -1,0 +1,67 @@
+"""Who may use a tenant: facts about users and API keys, never their secrets."""
+
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta
+
+from schemas.common import Command, Event, Id, Instant, Name
+
+Scope = Literal["read", "write"]
+Role = Literal["owner", "admin", "manager", "staff"]
+Email = Annotated[str, Meta(min_length=3, max_length=254, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$")]
+
+
+class RecordApiKeyCreated(Command, frozen=True, kw_only=True):
+    """Note that a key was made. Its hash is stored with the event, its secret nowhere."""
+
+    TYPE: ClassVar[str] = "RecordApiKeyCreated"
+    key_id: Id
+    name: Name
+    key_prefix: str
+    permissions: tuple[Scope, ...]
+    expires_at: Instant | None = None
+
+
+class RevokeApiKey(Command, frozen=True, kw_only=True):
+    """End a key at once. One revoked already: nothing to do."""
+
+    TYPE: ClassVar[str] = "RevokeApiKey"
+    key_id: Id
+
+
+class RecordUserAdded(Command, frozen=True, kw_only=True):
+    """Note that somebody may sign in."""
+
+    TYPE: ClassVar[str] = "RecordUserAdded"
+    user_id: Id
+    name: Name
+    email: Email
+    role: Role
+
+
+AccessCommand = RecordApiKeyCreated | RevokeApiKey | RecordUserAdded
+
+
+class ApiKeyCreated(Event, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "ApiKeyCreated"
+    key_id: int
+    name: str
+    key_prefix: str
+    permissions: tuple[Scope, ...]
+    expires_at: Instant | None = None
+
+
+class ApiKeyRevoked(Event, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "ApiKeyRevoked"
+    key_id: int
+
+
+class UserAdded(Event, frozen=True, kw_only=True):
+    """The address is not part of it: a person's data does not go into a log kept for ever."""
+
+    TYPE: ClassVar[str] = "UserAdded"
+    user_id: int
+    role: Role
+
+
+AccessEvent = ApiKeyCreated | ApiKeyRevoked | UserAdded

@@ -1,0 +1,1 @@
+"""The benchmark: every figure is a ratio of two things measured in one run on one machine."""

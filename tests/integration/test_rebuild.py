@@ -1,0 +1,304 @@
+"""Rebuilding beside live traffic, installing on a log that is there already, and following."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any, ClassVar
+
+import asyncpg
+import pytest
+
+from deploy.address import DatabaseAddress
+from ledger.domain.decision import RecordedEvent
+from ledger.feed import Feed
+from ledger.store import Connection, Pool, tenant_transaction
+from projections import stock_queries
+from projections.engine import Engine
+from projections.following import catch_up, run_following
+from projections.projection import Columns
+from projections.rebuild import RebuildFailed, rebuild
+from projections.verify import verify
+from schemas.common import Event
+from schemas.stock import StockIssued, StockReceived
+from tests.support.postgres import create_tenant
+from tests.support.written_log import Scribe
+
+ENGINE = Engine()
+ALL = [projection.name for projection in ENGINE.projections]
+
+
+def received(product: int, quantity: int = 1) -> Any:
+    """Make a receipt."""
+    return f"stock-{product}-1", StockReceived(
+        product_id=product, location_id=1, quantity=Decimal(quantity)
+    )
+
+
+@asynccontextmanager
+async def owners(
+    database: DatabaseAddress, count: int = 2
+) -> AsyncIterator[list[asyncpg.Connection]]:
+    """Give connections that own the tables."""
+    connections = [await asyncpg.connect(**database.owner) for _ in range(count)]
+    try:
+        yield connections
+    finally:
+        for connection in connections:
+            await connection.close()
+
+
+async def test_rebuilt_tables_are_equal(database: DatabaseAddress, pool: Pool) -> None:
+    """Of several tenants, every table, with the checkpoint of the following ones."""
+    for _ in range(2):
+        scribe = Scribe(pool, ENGINE, await create_tenant(database))
+        for n in range(20):
+            await scribe.write(received(n % 7 + 1), received(n % 5 + 1))
+        await catch_up(pool, ENGINE.following[0], scribe.tenant_id)
+        await scribe.write(received(1))
+    async with owners(database) as (reader, writer):
+        report = await rebuild(reader, writer, ENGINE, ALL)
+        assert report.differing == []
+        assert {row.table for row in report.tables} >= {"movement", "stock_by_day", "alias"}
+        leftovers = await reader.fetch(
+            "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'projections\\_%'"
+        )
+        assert leftovers == []
+    for row in report.tables:
+        assert (await verify(pool, ENGINE, row.tenant_id)).ok
+        async with tenant_transaction(pool, row.tenant_id) as connection:
+            assert await connection.fetchval("SELECT position FROM projections.checkpoint") == 41
+
+
+async def test_live_traffic_goes_on(database: DatabaseAddress, pool: Pool) -> None:
+    """Writers and readers on connections with prepared statements notice nothing.
+
+    Every read, in one statement or in a snapshot of several, sees as many movements as the
+    log had events.
+    """
+    scribe = Scribe(pool, ENGINE, await create_tenant(database))
+    for n in range(50):
+        await scribe.write(received(n % 10 + 1))
+    done = asyncio.Event()
+    seen: list[int] = []
+
+    async def write() -> int:
+        written = 0
+        while not done.is_set():
+            await scribe.write(received(written % 10 + 1))
+            written += 1
+        return written
+
+    async def read() -> None:
+        while not done.is_set():
+            async with tenant_transaction(
+                pool, scribe.tenant_id, isolation="repeatable read"
+            ) as connection:
+                head = await connection.fetchval("SELECT position FROM ledger.head")
+                await asyncio.sleep(0.002)
+                count = await stock_queries.count_movements(connection, scribe.tenant_id)
+                rows = await connection.fetchval("SELECT count(*) FROM projections.movement")
+            assert head == count == rows
+            seen.append(head)
+
+    tasks = [asyncio.create_task(write()), *(asyncio.create_task(read()) for _ in range(3))]
+    await asyncio.sleep(0.1)
+    async with owners(database) as (reader, writer):
+        for _ in range(3):
+            report = await rebuild(reader, writer, ENGINE, ALL)
+            assert report.differing == []
+    done.set()
+    written, *_ = await asyncio.gather(*tasks)
+    assert written > 10
+    assert len(seen) > 10
+    await catch_up(pool, ENGINE.following[0], scribe.tenant_id)
+    verdict = await verify(pool, ENGINE, scribe.tenant_id)
+    assert verdict.ok, verdict
+    assert verdict.position == 50 + written
+
+
+async def test_a_wrong_table_is_reported_and_put_right(
+    database: DatabaseAddress, pool: Pool, tenant_id: int
+) -> None:
+    """A difference is not hidden."""
+    scribe = Scribe(pool, ENGINE, tenant_id)
+    await scribe.write(received(1), received(2))
+    async with owners(database) as (reader, writer):
+        async with tenant_transaction(pool, tenant_id) as connection:
+            await connection.execute("DELETE FROM projections.movement WHERE position = 2")
+        report = await rebuild(reader, writer, ENGINE, ["stock_levels"])
+        assert [(row.table, row.rows_live, row.rows_rebuilt) for row in report.differing] == [
+            ("movement", 1, 2)
+        ]
+        again = await rebuild(reader, writer, ENGINE, ["stock_levels"])
+        assert again.differing == []
+
+
+async def test_a_reader_that_stays_makes_it_give_up(
+    database: DatabaseAddress, pool: Pool, tenant_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The live tables stay as they were, and writers go on."""
+    monkeypatch.setattr("projections.rebuild.SWAP_ATTEMPTS_MAX", 2)
+    monkeypatch.setattr("projections.rebuild.OLD_READERS_WAIT_S", 0.1)
+    scribe = Scribe(pool, ENGINE, tenant_id)
+    await scribe.write(received(1))
+    async with owners(database) as (reader, writer):
+        async with tenant_transaction(pool, tenant_id) as connection:
+            await connection.fetch("SELECT * FROM projections.movement")
+            with pytest.raises(RebuildFailed, match="long readers"):
+                await rebuild(reader, writer, ENGINE, ["stock_levels"])
+        await scribe.write(received(1))
+    assert (await verify(pool, ENGINE, tenant_id)).checks[0].ok
+
+
+async def test_only_one_at_a_time(database: DatabaseAddress) -> None:
+    """A second rebuild says so at once."""
+    async with owners(database, 4) as (first, second, third, fourth):
+        results = await asyncio.gather(
+            rebuild(first, second, ENGINE, ALL),
+            rebuild(third, fourth, ENGINE, ALL),
+            return_exceptions=True,
+        )
+    assert sorted(type(result).__name__ for result in results) == ["RebuildFailed", "Report"]
+
+
+async def test_an_unknown_name_says_which_there_are(database: DatabaseAddress) -> None:
+    """The message helps."""
+    async with owners(database) as (reader, writer):
+        with pytest.raises(LookupError, match="there are: stock_levels, products"):
+            await rebuild(reader, writer, ENGINE, ["stock"])
+
+
+class Tally:
+    """A projection for these tests: how much was received, a product."""
+
+    name: ClassVar[str] = "tally"
+    version: ClassVar[int] = 1
+    tables: ClassVar[Mapping[str, Sequence[str]]] = {"tally": ("tenant_id", "product_id")}
+    event_types: ClassVar[frozenset[type[Event]]] = frozenset({StockReceived, StockIssued})
+
+    def ddl(self, schema: str) -> str:
+        """Return the statements that create the table."""
+        return Columns("product_id bigint", "quantity numeric").create(
+            schema, "tally", self.tables["tally"]
+        )
+
+    async def apply(
+        self,
+        connection: Connection,
+        schema: str,
+        tenant_id: int,
+        events: Sequence[RecordedEvent],
+    ) -> None:
+        """Add up; an issue is more than this projection can bear."""
+        for recorded in events:
+            event = recorded.event
+            if not isinstance(event, StockReceived):
+                raise ValueError(f"{type(event).__name__} is too much")
+            await connection.execute(
+                f"INSERT INTO {schema}.tally AS t VALUES ($1, $2, $3) "
+                "ON CONFLICT (tenant_id, product_id) "
+                "DO UPDATE SET quantity = t.quantity + excluded.quantity",
+                tenant_id,
+                event.product_id,
+                event.quantity,
+            )
+
+
+class DoubleTally(Tally):
+    """The same, in a version that folds otherwise."""
+
+    version: ClassVar[int] = 2
+
+    async def apply(
+        self,
+        connection: Connection,
+        schema: str,
+        tenant_id: int,
+        events: Sequence[RecordedEvent],
+    ) -> None:
+        """Add up twice."""
+        for _ in range(2):
+            await super().apply(connection, schema, tenant_id, events)
+
+
+async def install(database: DatabaseAddress, engine: Engine) -> list[str]:
+    """Install as a start of the service does."""
+    async with owners(database, 1) as (connection,), connection.transaction():
+        return await engine.install(connection)
+
+
+async def tally(pool: Pool, tenant_id: int) -> dict[int, Decimal]:
+    """Read the tally."""
+    async with tenant_transaction(pool, tenant_id) as connection:
+        rows = await connection.fetch("SELECT product_id, quantity FROM projections.tally")
+    return {row[0]: row[1] for row in rows}
+
+
+@pytest.mark.parametrize("inline", [True, False])
+async def test_a_new_projection_begins_complete(
+    database: DatabaseAddress, pool: Pool, tenant_id: int, inline: bool
+) -> None:
+    """Installed on a log with events it has them all; a new version folds them anew."""
+    scribe = Scribe(pool, ENGINE, tenant_id)
+    await scribe.write(received(1, 5), received(2, 3))
+    for version, factor in ((Tally(), 1), (DoubleTally(), 2)):
+        more = [version]
+        engine = (
+            Engine([*ENGINE.inline, *more], ENGINE.following)
+            if inline
+            else Engine(ENGINE.inline, [*ENGINE.following, *more])
+        )
+        assert await install(database, engine) == ["tally"]
+        assert await install(database, engine) == []
+        assert await tally(pool, tenant_id) == {1: 5 * factor, 2: 3 * factor}
+
+
+async def test_a_projection_that_follows_catches_up(
+    database: DatabaseAddress, pool: Pool, tenant_id: int
+) -> None:
+    """It is woken by the feed, once an event however many processes run it."""
+    engine = Engine(ENGINE.inline, [*ENGINE.following, Tally()])
+    await install(database, engine)
+    scribe = Scribe(pool, ENGINE, tenant_id)
+    feed = Feed(pool)
+    runners = [asyncio.create_task(run_following(pool, feed, engine)) for _ in range(2)]
+    try:
+        for n in range(20):
+            await scribe.write(received(n % 3 + 1))
+            feed.wake(tenant_id)
+        for _ in range(100):
+            if sum((await tally(pool, tenant_id)).values()) == 20:
+                break
+            await asyncio.sleep(0.05)
+        assert await tally(pool, tenant_id) == {1: 7, 2: 7, 3: 6}
+        assert (await verify(pool, engine, tenant_id)).ok
+    finally:
+        for runner in runners:
+            runner.cancel()
+        await asyncio.gather(*runners, return_exceptions=True)
+
+
+async def test_a_poison_event_parks_one_projection_of_one_tenant(
+    database: DatabaseAddress, pool: Pool, tenant_id: int
+) -> None:
+    """The events before it are folded, the reason is kept, and all else goes on."""
+    poor = Tally()
+    engine = Engine(ENGINE.inline, [*ENGINE.following, poor])
+    await install(database, engine)
+    other_id = await create_tenant(database)
+    scribe, other = Scribe(pool, ENGINE, tenant_id), Scribe(pool, ENGINE, other_id)
+    issued = StockIssued(product_id=1, location_id=1, quantity=Decimal(1))
+    await scribe.write(received(1, 5), ("stock-1-1", issued), received(1, 1))
+    await other.write(received(1, 2))
+    assert await catch_up(pool, poor, tenant_id) is None
+    assert await catch_up(pool, poor, other_id) == 1
+    assert await catch_up(pool, engine.following[0], tenant_id) == 3
+    assert await tally(pool, tenant_id) == {1: 5}
+    async with tenant_transaction(pool, tenant_id) as connection:
+        row = await connection.fetchrow(
+            "SELECT position, parked_position, parked_reason FROM projections.checkpoint "
+            "WHERE name = 'tally'"
+        )
+    assert row is not None
+    assert tuple(row) == (1, 2, "ValueError: StockIssued is too much")
