@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # What `make test` hands on to pytest, for instance PYTEST_ARGS="-k settings".
 PYTEST_ARGS ?=
+# How often `make crash` kills the service or its database.
+KILLS ?= 50
 CODE := api deploy ledger projections schemas tests
 
 .DEFAULT_GOAL := help
@@ -51,13 +53,13 @@ bench: $(STAMP) ## Measure; the table goes to docs/reference/performance.md
 	@$(BIN)/python -m tests.bench
 
 crash: $(STAMP) ## Kill the service and its database under load, again and again (minutes)
-	@$(BIN)/python -m pytest -m long tests/e2e/test_crash.py $(PYTEST_ARGS)
+	@$(BIN)/python -m tests.proof.crash --kills $(KILLS)
 
 proof: $(STAMP) ## The long forms of the invariants' tests (minutes)
 	@$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
 
 soak: $(STAMP) ## The stateful machine at length
-	@$(BIN)/python -m pytest -m long tests/property $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m long tests/proof/test_ledger_machine.py $(PYTEST_ARGS)
 
 lock: $(STAMP) ## Pin the newest dependencies that pyproject.toml allows, with their hashes
 	@for extra in "requirements.lock:--extra build" "requirements-dev.lock:--extra build --extra dev"; do \

@@ -41,7 +41,11 @@ FROM access.api_key WHERE tenant_id = $1 ORDER BY key_id LIMIT 1000
 
 
 @routes.add(
-    "GET", "/api/api-keys", "List API keys", role="admin", scope=None,
+    "GET",
+    "/api/api-keys",
+    "List API keys",
+    role="admin",
+    scope=None,
     replies={200: ApiKeysReply},
 )
 async def list_keys(call: Call) -> Reply:
@@ -76,8 +80,14 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 
 
 @routes.add(
-    "POST", "/api/api-keys", "Create an API key", role="admin", scope=None,
-    body=ApiKeyBody, replies={201: ApiKeyCreatedReply}, commits=True,
+    "POST",
+    "/api/api-keys",
+    "Create an API key",
+    role="admin",
+    scope=None,
+    body=ApiKeyBody,
+    replies={201: ApiKeyCreatedReply},
+    commits=True,
 )
 async def create_key(call: Call) -> Reply:
     """Make a key. This reply is the only one that shows it: sent again with the same
@@ -97,15 +107,13 @@ async def create_key(call: Call) -> Reply:
     raise AssertionError("the loop returns")
 
 
-async def _create(
-    call: Call, raw: bytes, body: ApiKeyBody, expires_at: datetime | None
-) -> Reply:
+async def _create(call: Call, raw: bytes, body: ApiKeyBody, expires_at: datetime | None) -> Reply:
     caller = call.caller
     secret = new_api_key(caller.tenant_id)
     async with tenant_transaction(
         call.house.pool, caller.tenant_id, credential=caller.credential
     ) as connection:
-        key_id: int = await connection.fetchval(_NEXT_ID, caller.tenant_id)
+        key_id = await connection.fetchval(_NEXT_ID, caller.tenant_id)
     command = made(
         RecordApiKeyCreated,
         {
@@ -188,8 +196,13 @@ WHERE tenant_id = $1 AND key_id = $2 AND revoked_at IS NULL
 
 
 @routes.add(
-    "DELETE", "/api/api-keys/{id}", "Revoke an API key", role="admin", scope=None,
-    replies={200: MessageReply}, commits=True,
+    "DELETE",
+    "/api/api-keys/{id}",
+    "Revoke an API key",
+    role="admin",
+    scope=None,
+    replies={200: MessageReply},
+    commits=True,
 )
 async def revoke_key(call: Call) -> Reply:
     """End a key at once: every request with it gets 401 from here on. One that is revoked
@@ -243,18 +256,21 @@ WHERE tenant_id = $1 AND ($2::bigint IS NULL OR key_id = $2)
 
 
 @routes.add(
-    "GET", "/api/api-keys/logs/all", "API usage logs", role="admin", scope=None,
-    parameters=_LOG_PARAMETERS, replies={200: ApiKeyLogReply},
+    "GET",
+    "/api/api-keys/logs/all",
+    "API usage logs",
+    role="admin",
+    scope=None,
+    parameters=_LOG_PARAMETERS,
+    replies={200: ApiKeyLogReply},
 )
 async def list_log(call: Call) -> Reply:
     """The requests made with API keys, the newest first, a second or so behind."""
     values = query(call, _LOG_PARAMETERS)
     page, limit, key_id = values["page"], values["limit"], values["api_key_id"]
     async with reading(call) as read:
-        rows = await read.connection.fetch(
-            _LOG, read.tenant_id, key_id, limit, (page - 1) * limit
-        )
-        total: int = await read.connection.fetchval(_LOG_COUNT, read.tenant_id, key_id)
+        rows = await read.connection.fetch(_LOG, read.tenant_id, key_id, limit, (page - 1) * limit)
+        total = await read.connection.fetchval(_LOG_COUNT, read.tenant_id, key_id) or 0
     logs = [
         ApiKeyUseReply(
             id=row["log_id"],

@@ -1,6 +1,6 @@
 """The application: all routes, the gate around them, and what runs beside them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib import metadata
 from typing import Any, Final
@@ -61,7 +61,7 @@ def create_app(house: House) -> Litestar:
     usage = UsageLog(house.pool)
 
     @asynccontextmanager
-    async def beside(_app: Litestar) -> AsyncIterator[None]:
+    async def beside(_app: Litestar) -> AsyncGenerator[None]:
         await usage.start()
         try:
             yield

@@ -86,8 +86,14 @@ def sign_in_of(call: Call) -> SignIn:
 
 
 @routes.add(
-    "POST", "/api/auth/login", "Sign in", role=None, scope=None, body=LoginBody,
-    replies={200: LoginReply}, problems=("wrong_login", "too_many_attempts"),
+    "POST",
+    "/api/auth/login",
+    "Sign in",
+    role=None,
+    scope=None,
+    body=LoginBody,
+    replies={200: LoginReply},
+    problems=("wrong_login", "too_many_attempts"),
 )
 async def login(call: Call) -> Reply:
     """Exchange an address and a password for a token that lasts eight hours."""
@@ -100,9 +106,7 @@ async def login(call: Call) -> Reply:
     sign_in.addresses.failed(address)
     sign_in.accounts.failed(digest)
     pool = call.house.pool
-    found = await pool.fetchrow(
-        "SELECT tenant_id, user_id FROM access.tenant_of_login($1)", digest
-    )
+    found = await pool.fetchrow("SELECT tenant_id, user_id FROM access.tenant_of_login($1)", digest)
     user = None
     if found is not None:
         async with tenant_transaction(pool, found["tenant_id"]) as connection:

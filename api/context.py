@@ -1,7 +1,7 @@
 """Who calls, and with what: the call that travels with each request."""
 
 from contextvars import ContextVar
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import msgspec
 from litestar.types import Receive, Scope
@@ -81,7 +81,7 @@ class Call:
     @property
     def address(self) -> str:
         """The client's network address, as the server saw it."""
-        client = self.scope.get("client")
+        client = cast(dict[str, Any], self.scope).get("client")
         return client[0] if client else ""
 
     def meta(self, idempotency_key: str | None = None) -> Meta:

@@ -78,9 +78,7 @@ def refuse_leniency(body: bytes, decimal_fields: frozenset[str]) -> None:
         members: dict[str, Any] = {}
         for name, value in pairs:
             if name in members:
-                raise Problem(
-                    "invalid_field", f"{name}: is given twice; give it once.", field=name
-                )
+                raise Problem("invalid_field", f"{name}: is given twice; give it once.", field=name)
             if (
                 name in decimal_fields
                 and isinstance(value, str)
@@ -111,7 +109,7 @@ def _decimal_fields(kind: inspect.Type) -> set[str]:
             names |= _decimal_fields(field.type)
         return names
     if isinstance(kind, inspect.UnionType):
-        return set().union(*(_decimal_fields(member) for member in kind.types))
+        return {name for member in kind.types for name in _decimal_fields(member)}
     if isinstance(kind, inspect.ListType | inspect.VarTupleType):
         return _decimal_fields(kind.item_type)
     return set()
@@ -165,9 +163,7 @@ def require_json(headers: dict[bytes, bytes]) -> None:
     if media != b"application/json" and not (
         media.startswith(b"application/") and media.endswith(b"+json")
     ):
-        raise Problem(
-            "unsupported_media_type", "Send the body as Content-Type: application/json."
-        )
+        raise Problem("unsupported_media_type", "Send the body as Content-Type: application/json.")
 
 
 def require_body(body: bytes) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 from litestar import Request
+from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 
 from api.context import ROLE_RANK, Call, call_of
@@ -143,7 +144,10 @@ def _route_handler(endpoint: Endpoint, handler: Handler) -> HTTPRouteHandler:
     litestar_path = path.replace("}", ":str}").replace(":path:str}", ":path}")
     serve.__name__ = serve.__qualname__ = handler.__name__
     return HTTPRouteHandler(
-        litestar_path, http_method=endpoint.method, status_code=200, opt={"endpoint": endpoint}
+        litestar_path,
+        http_method=HttpMethod[endpoint.method],
+        status_code=200,
+        opt={"endpoint": endpoint},
     )(serve)
 
 

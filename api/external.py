@@ -50,8 +50,14 @@ WHERE tenant_id = $1 AND is_active AND NOT is_discontinued
 
 
 @routes.add(
-    "GET", "/api/external/products", "List active products", role=None, scope="read",
-    parameters=_PAGE_PARAMETERS, replies={200: ExternalProductsReply}, problems=("not_yet",),
+    "GET",
+    "/api/external/products",
+    "List active products",
+    role=None,
+    scope="read",
+    parameters=_PAGE_PARAMETERS,
+    replies={200: ExternalProductsReply},
+    problems=("not_yet",),
 )
 async def list_products(call: Call) -> Reply:
     """Active products with their price and total stock."""
@@ -59,7 +65,7 @@ async def list_products(call: Call) -> Reply:
     page, limit = values["page"], values["limit"]
     async with reading(call, values["min_position"]) as read:
         rows = await read.connection.fetch(_PRODUCTS, read.tenant_id, limit, (page - 1) * limit)
-        total: int = await read.connection.fetchval(_PRODUCTS_COUNT, read.tenant_id)
+        total = await read.connection.fetchval(_PRODUCTS_COUNT, read.tenant_id) or 0
     products = [
         ExternalProductRow(
             id=row["product_id"],
@@ -94,8 +100,13 @@ ORDER BY w.location_id
 
 
 @routes.add(
-    "GET", "/api/external/products/{sku:path}", "Get a product by SKU", role=None, scope="read",
-    parameters=(MIN_POSITION,), replies={200: ExternalProductReply},
+    "GET",
+    "/api/external/products/{sku:path}",
+    "Get a product by SKU",
+    role=None,
+    scope="read",
+    parameters=(MIN_POSITION,),
+    replies={200: ExternalProductReply},
     problems=("product_not_found", "not_yet"),
 )
 async def get_product(call: Call) -> Reply:
@@ -136,8 +147,14 @@ WHERE l.tenant_id = $1 AND NOT p.is_discontinued
 
 
 @routes.add(
-    "GET", "/api/external/inventory", "Stock levels", role=None, scope="read",
-    parameters=_PAGE_PARAMETERS, replies={200: ExternalInventoryReply}, problems=("not_yet",),
+    "GET",
+    "/api/external/inventory",
+    "Stock levels",
+    role=None,
+    scope="read",
+    parameters=_PAGE_PARAMETERS,
+    replies={200: ExternalInventoryReply},
+    problems=("not_yet",),
 )
 async def list_inventory(call: Call) -> Reply:
     """What is on hand of every product at every warehouse."""
@@ -145,7 +162,7 @@ async def list_inventory(call: Call) -> Reply:
     page, limit = values["page"], values["limit"]
     async with reading(call, values["min_position"]) as read:
         rows = await read.connection.fetch(_INVENTORY, read.tenant_id, limit, (page - 1) * limit)
-        total: int = await read.connection.fetchval(_INVENTORY_COUNT, read.tenant_id)
+        total = await read.connection.fetchval(_INVENTORY_COUNT, read.tenant_id) or 0
     inventory = [
         ExternalInventoryRow(
             product_id=row["product_id"],
@@ -166,8 +183,14 @@ _SYNC_ITEMS = BodyDecoder(tuple[SyncItem, ...])
 
 
 @routes.add(
-    "POST", "/api/external/inventory/sync", "Sync inventory", role=None, scope="write",
-    body=SyncBody, replies={200: SyncReply}, commits=True,
+    "POST",
+    "/api/external/inventory/sync",
+    "Sync inventory",
+    role=None,
+    scope="write",
+    body=SyncBody,
+    replies={200: SyncReply},
+    commits=True,
 )
 async def sync_inventory(call: Call) -> Reply:
     """Set absolute quantities on hand. Each item takes effect for itself: one that is refused is
@@ -195,8 +218,11 @@ async def sync_inventory(call: Call) -> Reply:
     idempotency = idempotency_of(call, body)
 
     def render(outcomes: Sequence[Outcome]) -> Rendered:
-        errors = [_refusal(index, items[index], outcome) for index, outcome in enumerate(outcomes)
-                  if outcome.refusal is not None]
+        errors = [
+            _refusal(index, items[index], outcome)
+            for index, outcome in enumerate(outcomes)
+            if outcome.refusal is not None
+        ]
         return rendered(
             200,
             SyncReply(
@@ -224,7 +250,4 @@ async def sync_inventory(call: Call) -> Reply:
 def _refusal(index: int, item: SyncItem, outcome: Outcome) -> SyncRefusal:
     assert outcome.refusal is not None
     document: dict[str, Any] = of_refusal(outcome.refusal).document()
-    return SyncRefusal(
-        index=index, sku=item.sku, error=document["error"], code=document["code"]
-    )
-
+    return SyncRefusal(index=index, sku=item.sku, error=document["error"], code=document["code"])

@@ -9,7 +9,7 @@ import itertools
 import re
 import secrets
 import time
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,9 +21,7 @@ from api.problems import Problem, of_exception, unauthenticated
 from api.usage import UsageLog, Use
 from api.verification import Verifier, credential_of
 
-REQUESTS = Counter(
-    "stockledger_http_requests", "Requests answered", ["method", "route", "status"]
-)
+REQUESTS = Counter("stockledger_http_requests", "Requests answered", ["method", "route", "status"])
 SECONDS = Histogram(
     "stockledger_http_request_seconds",
     "Time from a request's arrival to its answer's end",
@@ -98,7 +96,9 @@ class Gate:
                 structlog.get_logger("stockledger.api").exception("credential check failed")
 
     def _finish(self, call: Call, scope: Scope, elapsed: float) -> None:
-        method = scope["method"] if scope["method"] in _METHODS else "other"  # type: ignore[typeddict-item]
+        method: str = cast(dict[str, Any], scope)["method"]
+        if method not in _METHODS:
+            method = "other"
         route = call.route or "unmatched"
         key = (method, route, call.status)
         counters = self._counters.get(key)

@@ -25,9 +25,7 @@ routes = Routes("Inventory")
 
 _WAREHOUSE = Parameter("warehouse_id", "integer", "Only at this warehouse", minimum=1)
 _PRODUCT = Parameter("product_id", "integer", "Only this product", minimum=1)
-_CURSOR = Parameter(
-    "cursor", "string", "Continue behind next_cursor, in place of page", maximum=40
-)
+_CURSOR = Parameter("cursor", "string", "Continue behind next_cursor, in place of page", maximum=40)
 
 _LIST_PARAMETERS = (
     _WAREHOUSE,
@@ -41,8 +39,12 @@ _LIST_PARAMETERS = (
 
 
 @routes.add(
-    "GET", "/api/inventory", "List stock levels", parameters=_LIST_PARAMETERS,
-    replies={200: InventoryReply}, problems=("not_yet",),
+    "GET",
+    "/api/inventory",
+    "List stock levels",
+    parameters=_LIST_PARAMETERS,
+    replies={200: InventoryReply},
+    problems=("not_yet",),
 )
 async def list_inventory(call: Call) -> Reply:
     """The stock of each product at each warehouse that has ever had some."""
@@ -97,8 +99,12 @@ def _level_cursor(cursor: str | None) -> tuple[int, int]:
 
 
 @routes.add(
-    "GET", "/api/inventory/summary", "Inventory summary", parameters=(MIN_POSITION,),
-    replies={200: InventorySummaryReply}, problems=("not_yet",),
+    "GET",
+    "/api/inventory/summary",
+    "Inventory summary",
+    parameters=(MIN_POSITION,),
+    replies={200: InventorySummaryReply},
+    problems=("not_yet",),
 )
 async def summarise_inventory(call: Call) -> Reply:
     """Counts over the whole catalogue. Value is on hand at the products' cost price; a product
@@ -120,8 +126,12 @@ _ALERT_PARAMETERS = (_WAREHOUSE, PAGE, LIMIT, MIN_POSITION)
 
 
 @routes.add(
-    "GET", "/api/inventory/alerts", "Low stock alerts", parameters=_ALERT_PARAMETERS,
-    replies={200: AlertsReply}, problems=("not_yet",),
+    "GET",
+    "/api/inventory/alerts",
+    "Low stock alerts",
+    parameters=_ALERT_PARAMETERS,
+    replies={200: AlertsReply},
+    problems=("not_yet",),
 )
 async def list_alerts(call: Call) -> Reply:
     """Levels at or below the reorder level of their product."""
@@ -160,8 +170,12 @@ _MOVEMENT_PARAMETERS = (
 
 
 @routes.add(
-    "GET", "/api/inventory/movements", "Movement history", parameters=_MOVEMENT_PARAMETERS,
-    replies={200: MovementsReply}, problems=("not_yet",),
+    "GET",
+    "/api/inventory/movements",
+    "Movement history",
+    parameters=_MOVEMENT_PARAMETERS,
+    replies={200: MovementsReply},
+    problems=("not_yet",),
 )
 async def list_movements(call: Call) -> Reply:
     """Every movement of goods from one account to another, the newest first."""

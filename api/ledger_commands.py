@@ -75,7 +75,10 @@ _encode_command = msgspec.json.Encoder().encode
 
 _NDJSON_TYPES: Final = frozenset({b"application/x-ndjson", b"application/jsonl"})
 _MODE = Parameter(
-    "mode", "string", "For NDJSON: atomic or independent", "atomic",
+    "mode",
+    "string",
+    "For NDJSON: atomic or independent",
+    "atomic",
     values=("atomic", "independent"),
 )
 
@@ -113,9 +116,16 @@ _BODIES: Final = (
 
 
 @routes.add(
-    "POST", "/api/ledger/commands", "Submit commands in bulk", role="manager", scope="write",
-    bodies=_BODIES, parameters=(_MODE,), replies={200: CommandsReply},
-    problems=("batch_invalid", "batch_refused"), commits=True,
+    "POST",
+    "/api/ledger/commands",
+    "Submit commands in bulk",
+    role="manager",
+    scope="write",
+    bodies=_BODIES,
+    parameters=(_MODE,),
+    replies={200: CommandsReply},
+    problems=("batch_invalid", "batch_refused"),
+    commits=True,
 )
 async def submit_commands(call: Call) -> Reply:
     """Commands with a result each, in their order. ``atomic``: when one is refused, none has an
@@ -259,12 +269,10 @@ def decode_commands(call: Call, body: bytes, is_lines: bool) -> tuple[list[Entry
             check_instants(item.data)
     except Problem:
         return _decode_each(call, body, is_lines, mode)
+    items = [_item(item.data, item.idempotency_key) for item in decoded]
     if forbidden:
-        return [
-            forbidden.get(type(item.data)) or _item(item.data, item.idempotency_key)
-            for item in decoded
-        ], mode
-    return [_item(item.data, item.idempotency_key) for item in decoded], mode
+        return [forbidden.get(type(item.command)) or item for item in items], mode
+    return list(items), mode
 
 
 def _item(command: Command, key: str | None) -> Item:
@@ -275,9 +283,7 @@ def _item(command: Command, key: str | None) -> Item:
     return Item(command, Idempotency(key, request))
 
 
-def _decode_each(
-    call: Call, body: bytes, is_lines: bool, mode: Mode
-) -> tuple[list[Entry], Mode]:
+def _decode_each(call: Call, body: bytes, is_lines: bool, mode: Mode) -> tuple[list[Entry], Mode]:
     try:
         if is_lines:
             raws: list[msgspec.Raw] = _decode_raw_lines(body)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import asyncpg
 import msgspec
@@ -75,7 +75,10 @@ def _instant(at: datetime) -> str:
 
 
 @routes.add(
-    "GET", "/api/ledger/events", "Read the log", parameters=_PAGE_FILTERS,
+    "GET",
+    "/api/ledger/events",
+    "Read the log",
+    parameters=_PAGE_FILTERS,
     replies={200: EventsReply},
 )
 async def read_events(call: Call) -> Reply:
@@ -86,12 +89,8 @@ async def read_events(call: Call) -> Reply:
     caller = call.caller
     accept = call.headers.get(b"accept", b"")
     if NDJSON in accept:
-        head = await call.house.feed.head_position(
-            caller.tenant_id, credential=caller.credential
-        )
-        return StreamReply(
-            _lines(call, values, head), NDJSON, [(b"ledger-position", b"%d" % head)]
-        )
+        head = await call.house.feed.head_position(caller.tenant_id, credential=caller.credential)
+        return StreamReply(_lines(call, values, head), NDJSON, [(b"ledger-position", b"%d" % head)])
     limit = values["limit"] or 100
     if limit > READ_LIMIT_MAX:
         raise Problem(
@@ -124,9 +123,7 @@ async def read_events(call: Call) -> Reply:
     return Reply(200, body, [(b"ledger-position", b"%d" % head)])
 
 
-async def _lines(
-    call: Call, values: dict[str, Any], head: int
-) -> AsyncGenerator[bytes, None]:
+async def _lines(call: Call, values: dict[str, Any], head: int) -> AsyncGenerator[bytes, None]:
     caller = call.caller
     where, after = _filter(values), values["after"]
     left = values["limit"] or head
@@ -152,8 +149,12 @@ _followers = asyncio.Semaphore(FOLLOWERS_MAX)
 
 
 @routes.add(
-    "GET", "/api/ledger/events/stream", "Follow the log", parameters=_FILTERS,
-    replies={200: Media("text/event-stream")}, problems=("too_many_followers",),
+    "GET",
+    "/api/ledger/events/stream",
+    "Follow the log",
+    parameters=_FILTERS,
+    replies={200: Media("text/event-stream")},
+    problems=("too_many_followers",),
 )
 async def follow_events(call: Call) -> Reply:
     """Server-sent events, each with its position as id, so that a client which reconnects with
@@ -177,7 +178,8 @@ async def follow_events(call: Call) -> Reply:
             headers=[(b"retry-after", b"10")],
         )
     return StreamReply(
-        _server_sent(call, values), b"text/event-stream; charset=utf-8",
+        _server_sent(call, values),
+        b"text/event-stream; charset=utf-8",
         [(b"x-accel-buffering", b"no")],
     )
 
@@ -224,17 +226,19 @@ def _server_sent_lines(events: Iterable[RawEvent]) -> Iterable[bytes]:
 
 
 @routes.add(
-    "GET", "/api/ledger/head", "The log's head", parameters=(MIN_POSITION,),
-    replies={200: HeadReply}, problems=("not_yet",),
+    "GET",
+    "/api/ledger/head",
+    "The log's head",
+    parameters=(MIN_POSITION,),
+    replies={200: HeadReply},
+    problems=("not_yet",),
 )
 async def get_head(call: Call) -> Reply:
     """The last position, and the root of the Merkle tree over all events up to it."""
     values = query(call, (MIN_POSITION,))
     async with reading(call, values["min_position"]) as read:
         head = await read_head(read.connection, read.tenant_id)
-    reply = HeadReply(
-        position=head.position, root=head.root.hex(), recorded_at=head.recorded_at
-    )
+    reply = HeadReply(position=head.position, root=head.root.hex(), recorded_at=head.recorded_at)
     return answer(reply, head.position)
 
 
@@ -249,8 +253,12 @@ _data = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 
 
 @routes.add(
-    "GET", "/api/ledger/explain", "Why is the stock so?", parameters=_EXPLAIN_PARAMETERS,
-    replies={200: ExplainReply}, problems=("product_not_found", "location_not_found", "not_yet"),
+    "GET",
+    "/api/ledger/explain",
+    "Why is the stock so?",
+    parameters=_EXPLAIN_PARAMETERS,
+    replies={200: ExplainReply},
+    problems=("product_not_found", "location_not_found", "not_yet"),
 )
 async def explain(call: Call) -> Reply:
     """The events behind a figure, newest first, each with what was on hand after it."""
@@ -270,6 +278,7 @@ async def explain(call: Call) -> Reply:
             limit=limit + 1,
         )
     steps = [_step(row) for row in rows[:limit]]
+    older = cast(Any, rows[limit]) if len(rows) > limit else None
     reply = ExplainReply(
         sku=values["sku"],
         product_id=product_id,
@@ -278,9 +287,9 @@ async def explain(call: Call) -> Reply:
         on_hand=level["on_hand"] if level else _ZERO,
         reserved=level["reserved"] if level else _ZERO,
         available=level["available"] if level else _ZERO,
-        brought_forward=rows[limit]["on_hand_after"] if len(rows) > limit else _ZERO,
+        brought_forward=older["on_hand_after"] if older else _ZERO,
         steps=steps,
-        next_before=steps[-1].version if len(rows) > limit else None,
+        next_before=steps[-1].version if older else None,
         position=read.position,
     )
     return answer(reply, read.position)
@@ -322,4 +331,3 @@ async def find_item(read: Any, sku: str, location: str) -> tuple[int, int]:
 
 
 _ZERO: Final = Decimal(0)
-

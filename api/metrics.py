@@ -9,9 +9,7 @@ from ledger.committer import GroupReport
 COMMANDS: Final = Counter("stockledger_commands", "Commands decided")
 EVENTS: Final = Counter("stockledger_events", "Events appended")
 REFUSALS: Final = Counter("stockledger_refusals", "Commands refused", ["code"])
-CONTENDED: Final = Counter(
-    "stockledger_contended_groups", "Groups committed under the head's lock"
-)
+CONTENDED: Final = Counter("stockledger_contended_groups", "Groups committed under the head's lock")
 GROUP_COMMANDS: Final = Histogram(
     "stockledger_group_commands",
     "Commands in one commit",

@@ -5,8 +5,8 @@ document is built here, from the same `Endpoint` that the wrapper enforces.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -181,9 +181,7 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
         codes.setdefault(kind_of(code).status, []).append(code)
     for status, named in sorted(codes.items()):
         problem = {
-            "description": "; ".join(
-                f"{kind_of(code).title} ({type_uri(code)})" for code in named
-            ),
+            "description": "; ".join(f"{kind_of(code).title} ({type_uri(code)})" for code in named),
         }
         known = responses.get(str(status))
         content = {"application/problem+json": {"schema": _reference(ProblemReply)}}
@@ -228,9 +226,10 @@ def _reference(kind: Any) -> dict[str, Any]:
     return _plain(schema)
 
 
-def _plain(schema: Any) -> Any:
+def _plain(given: Any) -> Any:
     """Return a schema of msgspec's with decimals as this API takes and gives them."""
-    if isinstance(schema, Mapping):
+    if isinstance(given, Mapping):
+        schema = cast(Mapping[str, Any], given)
         if schema.get("type") == "string" and schema.get("format") == "decimal":
             return _DECIMAL
         if schema.get("type") == "number" and schema.get("format") == "decimal":
@@ -239,6 +238,6 @@ def _plain(schema: Any) -> Any:
             key: value if key in ("default", "enum") else _plain(value)
             for key, value in schema.items()
         }
-    if isinstance(schema, list | tuple):
-        return [_plain(member) for member in schema]
-    return schema
+    if isinstance(given, list | tuple):
+        return [_plain(member) for member in cast(Sequence[Any], given)]
+    return given

@@ -10,7 +10,7 @@ from prometheus_client import generate_latest
 from api.context import Call
 from api.endpoint import Media, Routes
 from api.metrics import QUEUED
-from api.problems import KINDS, Problem, type_uri
+from api.problems import Problem, every_kind, type_uri
 from api.reply import Reply, encode
 from schemas.http_common import HealthReply, ProblemKindReply, ProblemKindsReply
 
@@ -20,7 +20,11 @@ READY_TIMEOUT_S: Final = 2.0
 
 
 @routes.add(
-    "GET", "/health/live", "Is the process alive?", role=None, scope=None,
+    "GET",
+    "/health/live",
+    "Is the process alive?",
+    role=None,
+    scope=None,
     replies={200: HealthReply},
 )
 async def live(call: Call) -> Reply:
@@ -29,7 +33,11 @@ async def live(call: Call) -> Reply:
 
 
 @routes.add(
-    "GET", "/health/ready", "Can requests be served?", role=None, scope=None,
+    "GET",
+    "/health/ready",
+    "Can requests be served?",
+    role=None,
+    scope=None,
     replies={200: HealthReply, 503: HealthReply},
 )
 async def ready(call: Call) -> Reply:
@@ -42,9 +50,7 @@ async def ready(call: Call) -> Reply:
     return Reply(200, encode(HealthReply(status="ready", checks={"database": "ok"})))
 
 
-@routes.add(
-    "GET", "/metrics", "Metrics", role=None, scope=None, replies={200: Media("text/plain")}
-)
+@routes.add("GET", "/metrics", "Metrics", role=None, scope=None, replies={200: Media("text/plain")})
 async def metrics(call: Call) -> Reply:
     """Figures for Prometheus. They tell nothing of any tenant's data."""
     QUEUED.set(call.house.committer.queued_commands)
@@ -52,40 +58,50 @@ async def metrics(call: Call) -> Reply:
 
 
 @routes.add(
-    "GET", "/problems", "Kinds of problems", role=None, scope=None,
+    "GET",
+    "/problems",
+    "Kinds of problems",
+    role=None,
+    scope=None,
     replies={200: ProblemKindsReply},
 )
 async def list_problems(call: Call) -> Reply:
-    """The types of problem documents. Refusals that are not listed are conflicts (409)."""
+    """The types of problem documents."""
     kinds = [
         ProblemKindReply(type=type_uri(code), code=code, title=kind.title, status=kind.status)
-        for code, kind in KINDS.items()
+        for code, kind in every_kind().items()
     ]
     return Reply(200, encode(ProblemKindsReply(problems=kinds)))
 
 
 @routes.add(
-    "GET", "/problems/{code}", "One kind of problem", role=None, scope=None,
+    "GET",
+    "/problems/{code}",
+    "One kind of problem",
+    role=None,
+    scope=None,
     replies={200: ProblemKindReply},
 )
 async def get_problem(call: Call) -> Reply:
     """What a problem's type leads to."""
     code = call.path_params["code"].replace("-", "_")
-    kind = KINDS.get(code)
+    kind = every_kind().get(code)
     if kind is None:
         raise Problem("not_found", "There is no such kind of problem; see /problems.")
     return Reply(
         200,
         encode(
-            ProblemKindReply(
-                type=type_uri(code), code=code, title=kind.title, status=kind.status
-            )
+            ProblemKindReply(type=type_uri(code), code=code, title=kind.title, status=kind.status)
         ),
     )
 
 
 @routes.add(
-    "GET", "/openapi.json", "This document", role=None, scope=None,
+    "GET",
+    "/openapi.json",
+    "This document",
+    role=None,
+    scope=None,
     replies={200: Media("application/json", {"type": "object"})},
 )
 async def openapi(call: Call) -> Reply:
@@ -132,7 +148,11 @@ _FILES: Final = {
 
 
 @routes.add(
-    "GET", "/docs", "Read and try the API", role=None, scope=None,
+    "GET",
+    "/docs",
+    "Read and try the API",
+    role=None,
+    scope=None,
     replies={200: Media("text/html")},
 )
 async def docs(call: Call) -> Reply:
@@ -146,8 +166,14 @@ async def docs(call: Call) -> Reply:
 
 
 @routes.add(
-    "GET", "/docs/{file}", "The page's files", role=None, scope=None,
-    replies={200: Media("text/javascript"), },
+    "GET",
+    "/docs/{file}",
+    "The page's files",
+    role=None,
+    scope=None,
+    replies={
+        200: Media("text/javascript"),
+    },
 )
 async def docs_file(call: Call) -> Reply:
     """Scripts and styles of the page."""

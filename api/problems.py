@@ -76,6 +76,16 @@ def kind_of(code: str) -> Kind:
     return _OTHER_REFUSAL._replace(title=code.replace("_", " ").capitalize())
 
 
+def every_kind() -> dict[str, Kind]:
+    """Return every kind of problem by its code: those listed here, and the ledger's refusals."""
+    codes = {refusal.CODE: None for refusal in _refusals(Refusal)}
+    return KINDS | {code: kind_of(code) for code in codes if code not in KINDS}
+
+
+def _refusals(kind: type[Refusal]) -> list[type[Refusal]]:
+    return [r for direct in kind.__subclasses__() for r in (direct, *_refusals(direct))]
+
+
 def type_uri(code: str) -> str:
     """Return the problem type's URI, relative to the service."""
     return "/problems/" + code.replace("_", "-")
@@ -116,9 +126,7 @@ class Problem(Exception):
 
 def of_refusal(refusal: Refusal) -> Problem:
     """Return the problem that a refused command is answered with."""
-    members = {
-        name: value for name, value in refusal.extensions().items() if name not in _RESERVED
-    }
+    members = {name: value for name, value in refusal.extensions().items() if name not in _RESERVED}
     return Problem(refusal.CODE, refusal.detail(), **members)
 
 
@@ -144,9 +152,7 @@ def of_exception(exception: Exception) -> Problem | None:
         case LedgerUnavailable():
             return Problem("unavailable", str(exception), headers=_retry(1))
         case IdempotencyMismatch():
-            return Problem(
-                "idempotency_mismatch", str(exception), differing=exception.differing
-            )
+            return Problem("idempotency_mismatch", str(exception), differing=exception.differing)
         case VersionConflict():
             return Problem(
                 "version_conflict",
@@ -190,8 +196,7 @@ def of_decoding(exception: Exception) -> Problem:
         field = _field(path.rstrip("`")) or _leading_field(message)
         fault = _plainer(message)
         detail = fault if field is None or field in fault else f"{field}: {fault}"
-        members = {} if field is None else {"field": field}
-        return Problem("invalid_field", _sentence(detail), **members)
+        return _invalid_field(field, detail)
     if isinstance(exception, RecursionError):
         return Problem("malformed_body", "The body is nested too deeply; flatten it.")
     if isinstance(exception, UnicodeError):
@@ -241,9 +246,14 @@ def _sentence(text: str) -> str:
 def of_value(fault: Exception) -> Problem:
     """Return the problem of a command that refuses a value, raised by its own checks."""
     message = str(fault) if isinstance(fault, ValueError) else "a number is out of bounds"
-    field = _leading_field(message)
-    members = {} if field is None else {"field": field}
-    return Problem("invalid_field", _sentence(message), **members)
+    return _invalid_field(_leading_field(message), message)
+
+
+def _invalid_field(field: str | None, detail: str) -> Problem:
+    problem = Problem("invalid_field", _sentence(detail))
+    if field is not None:
+        problem.members["field"] = field
+    return problem
 
 
 def _retry(seconds: int) -> Headers:

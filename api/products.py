@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -26,7 +26,7 @@ from api.reads import (
 from api.reply import Reply, StreamReply
 from api.writes import commit, json_body, made, no_body, rendered
 from ledger.store import Connection, tenant_transaction
-from ledger.submission import Outcome
+from ledger.submission import Outcome, Rendered
 from schemas.http_catalogue import (
     ProductCreatedReply,
     ProductReply,
@@ -105,8 +105,12 @@ ORDER BY p.product_id LIMIT $3
 
 
 @routes.add(
-    "GET", "/api/products", "List products", parameters=_LIST_PARAMETERS,
-    replies={200: ProductsReply}, problems=("not_yet",),
+    "GET",
+    "/api/products",
+    "List products",
+    parameters=_LIST_PARAMETERS,
+    replies={200: ProductsReply},
+    problems=("not_yet",),
 )
 async def list_products(call: Call) -> Reply:
     """Products of the tenant in the order of their ids, those taken out left out."""
@@ -116,10 +120,8 @@ async def list_products(call: Call) -> Reply:
     where = (search, values["category"], values["active"])
     offset = 0 if after else (page - 1) * limit
     async with reading(call, values["min_position"]) as read:
-        rows = await read.connection.fetch(
-            _LIST, read.tenant_id, *where, after, limit, offset
-        )
-        total: int = await read.connection.fetchval(_COUNT, read.tenant_id, *where)
+        rows = await read.connection.fetch(_LIST, read.tenant_id, *where, after, limit, offset)
+        total = await read.connection.fetchval(_COUNT, read.tenant_id, *where) or 0
     products = [
         ProductRow(
             id=row["product_id"],
@@ -160,7 +162,9 @@ def cursor_id(cursor: str | None) -> int:
 
 
 @routes.add(
-    "GET", "/api/products/export", "Export products as CSV",
+    "GET",
+    "/api/products/export",
+    "Export products as CSV",
     replies={200: Media("text/csv; charset=utf-8")},
 )
 async def export_products(call: Call) -> Reply:
@@ -179,8 +183,18 @@ async def export_products(call: Call) -> Reply:
 
 
 _EXPORT_COLUMNS: Final = (
-    "id", "name", "sku", "barcode", "vendor", "base_price", "cost_price", "tracking_type",
-    "unit", "reorder_level", "is_active", "total_stock",
+    "id",
+    "name",
+    "sku",
+    "barcode",
+    "vendor",
+    "base_price",
+    "cost_price",
+    "tracking_type",
+    "unit",
+    "reorder_level",
+    "is_active",
+    "total_stock",
 )
 
 
@@ -233,8 +247,12 @@ def neutral(cell: object) -> object:
 
 
 @routes.add(
-    "GET", "/api/products/{id}", "Get a product", parameters=(MIN_POSITION,),
-    replies={200: ProductReply}, problems=("product_not_found", "not_yet"),
+    "GET",
+    "/api/products/{id}",
+    "Get a product",
+    parameters=(MIN_POSITION,),
+    replies={200: ProductReply},
+    problems=("product_not_found", "not_yet"),
 )
 async def get_product(call: Call) -> Reply:
     """One product with its stock at each warehouse. ETag is the version that If-Match takes."""
@@ -291,15 +309,22 @@ def warehouse_stock(rows: list[Any]) -> list[WarehouseStock]:
 
 
 @routes.add(
-    "POST", "/api/products", "Create a product", role="manager", scope="write",
-    body=RegisterProduct, replies={201: ProductCreatedReply}, problems=("sku_taken",), commits=True,
+    "POST",
+    "/api/products",
+    "Create a product",
+    role="manager",
+    scope="write",
+    body=RegisterProduct,
+    replies={201: ProductCreatedReply},
+    problems=("sku_taken",),
+    commits=True,
 )
 async def create_product(call: Call) -> Reply:
     """Register a product. Its id is counted per tenant."""
     body = await json_body(call)
     command = _BODY.decode(body)
 
-    def render(outcomes: list[Outcome]) -> Any:
+    def render(outcomes: Sequence[Outcome]) -> Rendered:
         recorded = outcomes[0].events[0]
         event = recorded.event
         assert isinstance(event, ProductRegistered)
@@ -321,9 +346,16 @@ async def create_product(call: Call) -> Reply:
 
 
 @routes.add(
-    "PUT", "/api/products/{id}", "Update a product", role="manager", scope="write",
-    body=RegisterProduct, replies={200: MessageReply},
-    problems=("product_not_found", "sku_taken"), commits=True, conditional=True,
+    "PUT",
+    "/api/products/{id}",
+    "Update a product",
+    role="manager",
+    scope="write",
+    body=RegisterProduct,
+    replies={200: MessageReply},
+    problems=("product_not_found", "sku_taken"),
+    commits=True,
+    conditional=True,
 )
 async def update_product(call: Call) -> Reply:
     """Replace all that is said of a product; what the body leaves out goes back to its default."""
@@ -342,8 +374,15 @@ async def update_product(call: Call) -> Reply:
 
 
 @routes.add(
-    "DELETE", "/api/products/{id}", "Delete a product", role="admin", scope="write",
-    replies={200: MessageReply}, problems=("product_not_found",), commits=True, conditional=True,
+    "DELETE",
+    "/api/products/{id}",
+    "Delete a product",
+    role="admin",
+    scope="write",
+    replies={200: MessageReply},
+    problems=("product_not_found",),
+    commits=True,
+    conditional=True,
 )
 async def delete_product(call: Call) -> Reply:
     """Take a product out of the catalogue. Refused while it has stock. Its history stays in

@@ -72,9 +72,7 @@ def parse_query(raw: bytes, parameters: tuple[Parameter, ...]) -> dict[str, Any]
                 raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100
             )
         except ValueError:
-            raise Problem(
-                "invalid_parameter", "The query is not percent-encoded UTF-8."
-            ) from None
+            raise Problem("invalid_parameter", "The query is not percent-encoded UTF-8.") from None
         given = dict(pairs)
     for parameter in parameters:
         text = given.get(parameter.name)
@@ -136,6 +134,4 @@ def _instant(parameter: Parameter, text: str) -> datetime:
 
 
 def _wrong(parameter: Parameter, right: str) -> Problem:
-    return Problem(
-        "invalid_parameter", f"{parameter.name}: must be {right}.", field=parameter.name
-    )
+    return Problem("invalid_parameter", f"{parameter.name}: must be {right}.", field=parameter.name)

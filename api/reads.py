@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from decimal import Context, Decimal
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 from urllib.parse import unquote
 
 from api.context import Call
@@ -29,7 +29,7 @@ class Reading(NamedTuple):
 
 
 @asynccontextmanager
-async def reading(call: Call, min_position: int | None = None) -> AsyncIterator[Reading]:
+async def reading(call: Call, min_position: int | None = None) -> AsyncGenerator[Reading]:
     """Open a snapshot of the caller's tenant, at ``min_position`` or later.
 
     All its statements see the same state, so a figure and the position it is told with belong
@@ -79,7 +79,7 @@ def path_text(call: Call, prefix: str) -> str:
 
     Raise Problem (404) when it cannot be a name.
     """
-    raw: bytes = call.scope.get("raw_path") or b""  # type: ignore[assignment]
+    raw: bytes = cast(dict[str, Any], call.scope).get("raw_path") or b""
     encoded = raw.partition(b"?")[0].decode("latin-1")
     if not encoded.startswith(prefix):
         encoded = call.scope["path"]

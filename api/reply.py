@@ -13,6 +13,7 @@ JSON = b"application/json"
 PROBLEM = b"application/problem+json"
 NDJSON = b"application/x-ndjson"
 
+_MESSAGES_IGNORED_MAX = 1_000
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", b"no-store")
 
@@ -102,6 +103,7 @@ class StreamReply(Reply):
 
 async def _disconnected(receive: Receive) -> None:
     """Return once the client has gone away."""
-    while (await receive())["type"] != "http.disconnect":
-        # What is left of a request's body is of no interest any more.
-        await asyncio.sleep(0)
+    # What is left of a request's body is of no interest any more.
+    for _ in range(_MESSAGES_IGNORED_MAX):
+        if (await receive())["type"] == "http.disconnect":
+            return

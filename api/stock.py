@@ -33,7 +33,10 @@ _PARAMETERS = (
 
 
 @routes.add(
-    "GET", "/api/stock/{sku:path}", "Read one SKU's stock", parameters=_PARAMETERS,
+    "GET",
+    "/api/stock/{sku:path}",
+    "Read one SKU's stock",
+    parameters=_PARAMETERS,
     replies={200: StockLevelReply},
     problems=("product_not_found", "location_not_found", "not_yet"),
 )

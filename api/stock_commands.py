@@ -89,8 +89,15 @@ _ADJUST = BodyDecoder(QuantityBody)
 
 
 @routes.add(
-    "POST", "/api/inventory/adjust", "Adjust stock quantity", role="manager", scope="write",
-    body=QuantityBody, replies={200: AdjustReply}, problems=STOCK_PROBLEMS, commits=True,
+    "POST",
+    "/api/inventory/adjust",
+    "Adjust stock quantity",
+    role="manager",
+    scope="write",
+    body=QuantityBody,
+    replies={200: AdjustReply},
+    problems=STOCK_PROBLEMS,
+    commits=True,
     conditional=True,
 )
 async def adjust(call: Call) -> Reply:
@@ -102,18 +109,23 @@ async def adjust(call: Call) -> Reply:
 
 def _render_adjusted(outcomes: Sequence[Outcome]) -> Rendered:
     on_hand = stock_view(outcomes[0]).on_hand
-    return rendered(
-        200, AdjustReply(message="Inventory adjusted", new_quantity=trimmed(on_hand))
-    )
+    return rendered(200, AdjustReply(message="Inventory adjusted", new_quantity=trimmed(on_hand)))
 
 
 _TRANSFER = BodyDecoder(TransferBody)
 
 
 @routes.add(
-    "POST", "/api/inventory/transfer", "Transfer between warehouses", role="manager",
-    scope="write", body=TransferBody, replies={200: TransferReply}, problems=STOCK_PROBLEMS,
-    commits=True, conditional=True,
+    "POST",
+    "/api/inventory/transfer",
+    "Transfer between warehouses",
+    role="manager",
+    scope="write",
+    body=TransferBody,
+    replies={200: TransferReply},
+    problems=STOCK_PROBLEMS,
+    commits=True,
+    conditional=True,
 )
 async def transfer(call: Call) -> Reply:
     """Move goods from one warehouse to another in one step."""
@@ -189,34 +201,59 @@ def _command_route(
     handle.__doc__ = description
     handle.__name__ = command_type.TYPE
     routes.add(
-        "POST", path, summary, role="manager", scope="write", body=body_type,
-        replies={200: StockReply}, problems=problems, commits=True, conditional=True,
+        "POST",
+        path,
+        summary,
+        role="manager",
+        scope="write",
+        body=body_type,
+        replies={200: StockReply},
+        problems=problems,
+        commits=True,
+        conditional=True,
     )(handle)
 
 
 _command_route(
-    "/api/inventory/receive", "Receive stock", "Goods came in from outside.",
-    ReceiveBody, ReceiveStock, "Stock received",
+    "/api/inventory/receive",
+    "Receive stock",
+    "Goods came in from outside.",
+    ReceiveBody,
+    ReceiveStock,
+    "Stock received",
 )
 _command_route(
-    "/api/inventory/issue", "Issue stock", "Goods went out, from what is available.",
-    QuantityBody, IssueStock, "Stock issued",
+    "/api/inventory/issue",
+    "Issue stock",
+    "Goods went out, from what is available.",
+    QuantityBody,
+    IssueStock,
+    "Stock issued",
 )
 _command_route(
-    "/api/inventory/count", "Count stock",
+    "/api/inventory/count",
+    "Count stock",
     "Assert what was on hand at effective_at; the variance is recorded.",
-    QuantityBody, CountStock, "Stock counted",
+    QuantityBody,
+    CountStock,
+    "Stock counted",
 )
 _command_route(
-    "/api/inventory/set", "Set stock",
+    "/api/inventory/set",
+    "Set stock",
     "Make on hand an absolute figure. The last writer wins, unless expected_quantity says what "
     "must be on hand now.",
-    SetBody, SetStock, "Stock set",
+    SetBody,
+    SetStock,
+    "Stock set",
 )
 _command_route(
-    "/api/inventory/reserve", "Reserve stock",
+    "/api/inventory/reserve",
+    "Reserve stock",
     "Claim available stock, until expires_at where it is given.",
-    ReserveBody, ReserveStock, "Stock reserved",
+    ReserveBody,
+    ReserveStock,
+    "Stock reserved",
 )
 
 
@@ -233,42 +270,68 @@ def _reservation(call: Call) -> dict[str, Any]:
 _RESERVATION_PROBLEMS: Final = (*STOCK_PROBLEMS, "reservation_not_found")
 
 _command_route(
-    "/api/inventory/reservations/{reservation_id}/extend", "Extend a reservation",
+    "/api/inventory/reservations/{reservation_id}/extend",
+    "Extend a reservation",
     "Move a live reservation's expiry; null makes it last until it is released.",
-    ExtendReservationBody, ExtendReservation, "Reservation extended",
-    problems=_RESERVATION_PROBLEMS, named_by_path=_reservation, with_null=("expires_at",),
+    ExtendReservationBody,
+    ExtendReservation,
+    "Reservation extended",
+    problems=_RESERVATION_PROBLEMS,
+    named_by_path=_reservation,
+    with_null=("expires_at",),
 )
 _command_route(
-    "/api/inventory/reservations/{reservation_id}/release", "Release a reservation",
+    "/api/inventory/reservations/{reservation_id}/release",
+    "Release a reservation",
     "Give back all that is left of a reservation, or a part; one that is gone is no error.",
-    ReservationPartBody, ReleaseReservation, "Reservation released",
-    problems=_RESERVATION_PROBLEMS, named_by_path=_reservation,
+    ReservationPartBody,
+    ReleaseReservation,
+    "Reservation released",
+    problems=_RESERVATION_PROBLEMS,
+    named_by_path=_reservation,
 )
 _command_route(
-    "/api/inventory/reservations/{reservation_id}/issue", "Issue reserved stock",
+    "/api/inventory/reservations/{reservation_id}/issue",
+    "Issue reserved stock",
     "Issue goods against a live reservation: all that is left of it, or a part.",
-    ReservationPartBody, IssueReserved, "Reserved stock issued",
-    problems=_RESERVATION_PROBLEMS, named_by_path=_reservation,
+    ReservationPartBody,
+    IssueReserved,
+    "Reserved stock issued",
+    problems=_RESERVATION_PROBLEMS,
+    named_by_path=_reservation,
 )
 _command_route(
-    "/api/inventory/quarantine", "Quarantine stock", "Block available goods where they are.",
-    QuantityBody, QuarantineStock, "Stock quarantined",
+    "/api/inventory/quarantine",
+    "Quarantine stock",
+    "Block available goods where they are.",
+    QuantityBody,
+    QuarantineStock,
+    "Stock quarantined",
 )
 _command_route(
-    "/api/inventory/quarantine/release", "Release from quarantine",
+    "/api/inventory/quarantine/release",
+    "Release from quarantine",
     "Free blocked goods for use, or scrap them.",
-    ReleaseQuarantineBody, ReleaseQuarantine, "Quarantine released",
+    ReleaseQuarantineBody,
+    ReleaseQuarantine,
+    "Quarantine released",
 )
 _command_route(
-    "/api/inventory/transfers/ship", "Ship a transfer",
+    "/api/inventory/transfers/ship",
+    "Ship a transfer",
     "Send goods to another warehouse; they are in transit until they are received there. The "
     "reply's level is the source's.",
-    TransferBody, ShipTransfer, "Transfer shipped",
+    TransferBody,
+    ShipTransfer,
+    "Transfer shipped",
 )
 _command_route(
-    "/api/inventory/transfers/{transfer_id}/receive", "Receive a transfer",
+    "/api/inventory/transfers/{transfer_id}/receive",
+    "Receive a transfer",
     "Take in goods of a shipped transfer at its destination; what is lost never arrived.",
-    ReceiveTransferBody, ReceiveTransfer, "Transfer received",
+    ReceiveTransferBody,
+    ReceiveTransfer,
+    "Transfer received",
     problems=(*STOCK_PROBLEMS, "transfer_not_found"),
     named_by_path=lambda call: {"transfer_id": path_id(call, "transfer_id")},
 )
@@ -277,9 +340,15 @@ _REVERSE = BodyDecoder(ReverseBody)
 
 
 @routes.add(
-    "POST", "/api/inventory/movements/{position}/reverse", "Reverse a movement", role="manager",
-    scope="write", body=ReverseBody, replies={200: StockReply},
-    problems=(*STOCK_PROBLEMS, "movement_not_found"), commits=True,
+    "POST",
+    "/api/inventory/movements/{position}/reverse",
+    "Reverse a movement",
+    role="manager",
+    scope="write",
+    body=ReverseBody,
+    replies={200: StockReply},
+    problems=(*STOCK_PROBLEMS, "movement_not_found"),
+    commits=True,
 )
 async def reverse(call: Call) -> Reply:
     """Undo an earlier movement by a new one that points at it. The body may be left out."""
@@ -292,4 +361,3 @@ async def reverse(call: Call) -> Reply:
         fields = {}
     command = made(ReverseMovement, {**fields, "position": position})
     return await commit(call, body, [command], _stock_reply("Movement reversed"))
-

@@ -33,16 +33,15 @@ FROM access.app_user WHERE tenant_id = $1 ORDER BY user_id LIMIT $2
 """
 
 
-@routes.add(
-    "GET", "/api/users", "List users", role="admin", scope=None, replies={200: UsersReply}
-)
+@routes.add("GET", "/api/users", "List users", role="admin", scope=None, replies={200: UsersReply})
 async def list_users(call: Call) -> Reply:
     """All users of the tenant."""
     async with reading(call) as read:
         rows = await read.connection.fetch(_LIST, read.tenant_id, USERS_LISTED_MAX)
-        total: int = await read.connection.fetchval(
+        total = await read.connection.fetchval(
             "SELECT count(*) FROM access.app_user WHERE tenant_id = $1", read.tenant_id
         )
+    assert total is not None, "a count always has a row"
     users = [
         UserReply(
             id=row["user_id"],
@@ -70,8 +69,15 @@ INSERT INTO access.login_directory (email_digest, tenant_id, user_id) VALUES ($1
 
 
 @routes.add(
-    "POST", "/api/users", "Add a user", role="admin", scope=None, body=UserBody,
-    replies={201: UserReply}, problems=("email_taken",), commits=True,
+    "POST",
+    "/api/users",
+    "Add a user",
+    role="admin",
+    scope=None,
+    body=UserBody,
+    replies={201: UserReply},
+    problems=("email_taken",),
+    commits=True,
 )
 async def add_user(call: Call) -> Reply:
     """Let somebody sign in. Nobody can give a role above their own."""
@@ -84,11 +90,11 @@ async def add_user(call: Call) -> Reply:
     async with tenant_transaction(
         call.house.pool, caller.tenant_id, credential=caller.credential
     ) as connection:
-        if await connection.fetchval("SELECT 1 FROM access.tenant_of_login($1)", digest):
-            # A replay finds the address taken by its own first request; the committer tells.
-            if b"idempotency-key" not in call.headers:
-                raise taken
-        user_id: int = await connection.fetchval(
+        known = await connection.fetchval("SELECT 1 FROM access.tenant_of_login($1)", digest)
+        # A replay finds the address taken by its own first request; the committer tells.
+        if known is not None and b"idempotency-key" not in call.headers:
+            raise taken
+        user_id = await connection.fetchval(
             "SELECT coalesce(max(user_id), 0) + 1 FROM access.app_user WHERE tenant_id = $1",
             caller.tenant_id,
         )

@@ -55,7 +55,8 @@ class Verifier:
         except UnicodeDecodeError:
             raise unauthenticated("This credential is not one of ours.") from None
         principal = (
-            self._user(text) if text.count(".") == 2 and text.startswith("eyJ")
+            self._user(text)
+            if text.count(".") == 2 and text.startswith("eyJ")
             else await self._key(text)
         )
         until = time.time() + REMEMBERED_S
@@ -128,5 +129,3 @@ def credential_of(headers: dict[bytes, bytes]) -> bytes | None:
         return None
     scheme, _, secret = authorization.partition(b" ")
     return secret.strip() if scheme.lower() == b"bearer" else b""
-
-

@@ -1,6 +1,6 @@
 """Warehouses, which the ledger calls locations (seed 003, "Warehouses")."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 
@@ -11,7 +11,7 @@ from api.query import MIN_POSITION
 from api.reads import answer, money, path_id, reading, trimmed
 from api.reply import Reply
 from api.writes import commit, json_body, made, rendered
-from ledger.submission import Outcome
+from ledger.submission import Outcome, Rendered
 from schemas.http_catalogue import WarehouseCreatedReply, WarehouseReply, WarehousesReply
 from schemas.http_common import MessageReply
 from schemas.location import LocationOpened, OpenLocation, ReviseLocation
@@ -37,8 +37,12 @@ ORDER BY w.location_id
 
 
 @routes.add(
-    "GET", "/api/warehouses", "List warehouses", parameters=(MIN_POSITION,),
-    replies={200: WarehousesReply}, problems=("not_yet",),
+    "GET",
+    "/api/warehouses",
+    "List warehouses",
+    parameters=(MIN_POSITION,),
+    replies={200: WarehousesReply},
+    problems=("not_yet",),
 )
 async def list_warehouses(call: Call) -> Reply:
     """All warehouses of the tenant, with the value of their stock at the products' cost price."""
@@ -70,15 +74,22 @@ async def list_warehouses(call: Call) -> Reply:
 
 
 @routes.add(
-    "POST", "/api/warehouses", "Create a warehouse", role="admin", scope="write",
-    body=OpenLocation, replies={201: WarehouseCreatedReply}, problems=("location_code_taken",), commits=True,
+    "POST",
+    "/api/warehouses",
+    "Create a warehouse",
+    role="admin",
+    scope="write",
+    body=OpenLocation,
+    replies={201: WarehouseCreatedReply},
+    problems=("location_code_taken",),
+    commits=True,
 )
 async def create_warehouse(call: Call) -> Reply:
     """Open a location. ``stock_limit`` below zero lets its stock be negative down to there."""
     body = await json_body(call)
     command = _BODY.decode(body)
 
-    def render(outcomes: list[Outcome]) -> Any:
+    def render(outcomes: Sequence[Outcome]) -> Rendered:
         recorded = outcomes[0].events[0]
         event = recorded.event
         assert isinstance(event, LocationOpened)
@@ -100,9 +111,16 @@ async def create_warehouse(call: Call) -> Reply:
 
 
 @routes.add(
-    "PUT", "/api/warehouses/{id}", "Update a warehouse", role="admin", scope="write",
-    body=OpenLocation, replies={200: MessageReply}, problems=("location_not_found", "location_code_taken"),
-    commits=True, conditional=True,
+    "PUT",
+    "/api/warehouses/{id}",
+    "Update a warehouse",
+    role="admin",
+    scope="write",
+    body=OpenLocation,
+    replies={200: MessageReply},
+    problems=("location_not_found", "location_code_taken"),
+    commits=True,
+    conditional=True,
 )
 async def update_warehouse(call: Call) -> Reply:
     """Replace all that is said of a warehouse; what the body leaves out goes to its default."""

@@ -47,12 +47,14 @@ class _Commands(click.RichGroup):
         stem = cmd_name.replace("-", "_")
         for name in (stem, f"{stem}_"):
             if stem.isidentifier() and (COMMANDS / f"{name}.py").is_file():
-                return import_module(f"deploy.commands.{name}").command
+                command: click.Command = import_module(f"deploy.commands.{name}").command
+                command.name = cmd_name
+                return command
         return None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("stockledger"), prog_name="stockledger")
+@click.version_option(version("stockledger"), prog_name="stockledger")  # pyright: ignore[reportUnknownMemberType]
 @click.pass_context
 def group(context: click.Context) -> None:
     """An event-sourced inventory ledger. Settings: `stockledger settings`."""

@@ -1,6 +1,6 @@
 """The ledger's database, ready to serve from: embedded or one's own, migrated, roles checked."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ async def open_database(
     exclusive: bool = False,
     then: Sequence[Callable[[Connection], Awaitable[object]]] = (),
     on_lost: Callable[[], object] | None = None,
-) -> AsyncIterator[DatabaseAddress]:
+) -> AsyncGenerator[DatabaseAddress]:
     """Give the way in to the database of the settings, migrated and checked.
 
     ``then``: see ``deploy.migrate``. ``exclusive`` and ``on_lost``: see

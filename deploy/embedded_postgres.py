@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -41,7 +41,7 @@ async def embedded_postgres(
     durable: bool = True,
     options: Mapping[str, str] | None = None,
     on_lost: Callable[[], object] | None = None,
-) -> AsyncIterator[DatabaseAddress]:
+) -> AsyncGenerator[DatabaseAddress]:
     """Run the data folder's PostgreSQL, or attach to the one that another process runs.
 
     The first start makes the cluster, its roles and the database ``stockledger``. A server
@@ -126,7 +126,7 @@ class _Server:
         self._cluster: Cluster | None = None
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[DatabaseAddress]:
+    async def running(self) -> AsyncGenerator[DatabaseAddress]:
         self._cluster = cluster = await asyncio.to_thread(
             Cluster.prepare, self._data_dir, durable=self._durable
         )

@@ -81,8 +81,13 @@ def main() -> int:
     os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write)
     stop_asked: list[int] = []
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.signal(signal.SIGTERM, lambda *_: stop_asked.append(1))
+
+    def on_signal(number: int, _frame: object) -> None:
+        if number == signal.SIGTERM:
+            stop_asked.append(1)
+
+    signal.signal(signal.SIGCHLD, on_signal)
+    signal.signal(signal.SIGTERM, on_signal)
 
     supervisor = os.getpid()
     child = os.fork()

@@ -3,15 +3,16 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 import msgspec
 import structlog
 
 from deploy.bootstrap import Founded, bootstrap
+from deploy.housekeeping import keep_house
 from deploy.http_server import claim_port, serve_http
 from deploy.settings import Settings
-from deploy.wiring import House, following, open_ledger
+from deploy.wiring import House, alongside, following, open_ledger
 from deploy.workers import serve_in_workers
 
 log = structlog.get_logger(__name__)
@@ -34,7 +35,7 @@ async def serve(settings: Settings, on_ready: Callable[[Settings, Founded | None
     with _stopping_on_signals(stop):
         async with open_ledger(settings, exclusive=True, on_lost=give_up) as house:
             first = await bootstrap(house)
-            async with following(house):
+            async with following(house), alongside(keep_house(house), "housekeeping"):
                 if settings.workers == 1:
                     await _serve_here(house, settings, stop, lambda: on_ready(settings, first))
                 else:
@@ -61,7 +62,7 @@ async def _serve_here(
 
 
 @contextlib.contextmanager
-def _stopping_on_signals(stop: asyncio.Event) -> Iterator[None]:
+def _stopping_on_signals(stop: asyncio.Event) -> Generator[None]:
     """Turn SIGINT and SIGTERM into ``stop``; a second one ends the process at once."""
     loop = asyncio.get_running_loop()
 

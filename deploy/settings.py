@@ -146,6 +146,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             description="Days that a response is kept under its Idempotency-Key, 30 to 3650.",
         ),
     ] = 30
+    usage_log_days: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=3650,
+            description="Days that requests with API keys stay in the usage log, 1 to 3650.",
+        ),
+    ] = 90
     jwt_secret: Annotated[
         Annotated[str, Meta(min_length=32)] | None,
         Meta(
@@ -318,7 +326,7 @@ def encode_path(value: Any) -> Any:
     """Write a Path as text (msgspec's encoding hook)."""
     if isinstance(value, Path):
         return str(value)
-    raise NotImplementedError(type(value))
+    raise NotImplementedError(f"no setting is written from {value!r}")
 
 
 def markdown() -> str:

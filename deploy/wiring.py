@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import asyncpg
 
@@ -87,11 +87,13 @@ async def open_ledger(
     ``exclusive`` and ``on_lost`` are for the service itself: see ``open_database``.
     """
     engine = Engine()
-    async with open_database(
-        settings, exclusive=exclusive, then=[engine.install], on_lost=on_lost
-    ) as address:
-        async with house_at(settings, address) as house:
-            yield house
+    async with (
+        open_database(
+            settings, exclusive=exclusive, then=[engine.install], on_lost=on_lost
+        ) as address,
+        house_at(settings, address) as house,
+    ):
+        yield house
 
 
 @asynccontextmanager
@@ -107,17 +109,20 @@ async def house_at(settings: Settings, address: DatabaseAddress) -> AsyncGenerat
 
 
 @asynccontextmanager
-async def following(house: House) -> AsyncGenerator[None]:
-    """Run the projections that follow the log for as long as the block lasts."""
-    task = asyncio.create_task(
-        run_following(house.pool, house.feed, house.engine), name="following projections"
-    )
+async def alongside(work: Coroutine[Any, Any, None], name: str) -> AsyncGenerator[None]:
+    """Run something that never ends for as long as the block lasts."""
+    task = asyncio.create_task(work, name=name)
     try:
         yield
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+def following(house: House) -> AbstractAsyncContextManager[None]:
+    """Run the projections that follow the log for as long as the block lasts."""
+    return alongside(run_following(house.pool, house.feed, house.engine), "following projections")
 
 
 async def _close(pool: Pool) -> None:

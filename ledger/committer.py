@@ -334,7 +334,7 @@ class Committer:
                 return
             except Exception as error:
                 writer.working_set.forget()
-                keys = {key for ticket in tickets for key in _keys(ticket.submission)}
+                keys = {key for ticket in tickets for key in ticket.submission.idempotency_keys()}
                 if _is_used_key(error) and suspected != keys:
                     suspected = keys
                     continue
@@ -350,7 +350,9 @@ class Committer:
     @staticmethod
     def _keys_used_lately(working_set: WorkingSet, tickets: Iterable[_Ticket]) -> set[str]:
         recent = working_set.recent_keys
-        return {k for ticket in tickets for k in _keys(ticket.submission) if recent.get(k)}
+        return {
+            k for ticket in tickets for k in ticket.submission.idempotency_keys() if recent.get(k)
+        }
 
     @staticmethod
     async def _kept(
@@ -468,13 +470,6 @@ class Committer:
                 writer.working_set.aliases.turn()
         for writer in self._writers.values():
             writer.working_set.recent_keys.turn_over(RECENT_KEYS_MAX)
-
-
-def _keys(submission: Submission) -> list[str]:
-    keys = [item.idempotency.key for item in submission.items if item.idempotency is not None]
-    if submission.idempotency is not None:
-        keys.append(submission.idempotency.key)
-    return keys
 
 
 def _is_used_key(error: Exception) -> bool:

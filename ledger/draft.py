@@ -24,6 +24,9 @@ SNAPSHOT_EVERY_EVENTS = 100
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
+# The categories whose streams are named by an id that a counter of that name gives out.
+_COUNTED = frozenset({"product", "location", "supplier"})
+
 Alias = tuple[str, str]
 
 
@@ -88,13 +91,27 @@ class Draft:
         missing: list[str] = []
         for stream in streams:
             entry = here.get(stream) or held.get(stream)
-            if entry is None:
-                missing.append(stream)
-            else:
+            if entry is not None:
                 found[stream] = entry[1]
+            elif self._is_new(stream):
+                found[stream] = registry.initial(registry.category(stream))
+                held[stream] = (0, found[stream])
+            else:
+                missing.append(stream)
         if missing:
             raise Unread(streams=missing)
         return found
+
+    def _is_new(self, stream: str) -> bool:
+        """Tell whether a stream belongs to a product or place that this group itself makes.
+
+        Its id is above the head's counter, so the log has no event of it.
+        """
+        category, _, ids = stream.partition("-")
+        counter = "product" if category == "stock" else category
+        given_out = self.head.counters.get(counter, 0)
+        number = ids.partition("-")[0]
+        return counter in _COUNTED and number.isdecimal() and int(number) > given_out
 
     def version_of(self, stream: str) -> int:
         """Return the version of a stream whose state is held."""

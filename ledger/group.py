@@ -96,12 +96,17 @@ class Group:
         self._session = session
         self._projections = projections
         self._kept = kept
+        self._keys_unread: set[str] = set()
         self._settle = settle
         self._facts = Facts(self.draft.now)
         self._meta_made: tuple[Submission, str | None, str] | None = None
 
     async def prefetch(self, submissions: Iterable[Submission]) -> None:
         """Load in few queries what the commands name and the working set does not hold."""
+        submissions = list(submissions)
+        self._keys_unread = {
+            key for submission in submissions for key in submission.idempotency_keys()
+        }
         held = self._working_set
         commands = [item.command for submission in submissions for item in submission.items]
         aliases: dict[Alias, None] = {}
@@ -116,8 +121,9 @@ class Group:
         for command in commands:
             handler = _handlers[type(command)]
             refs = handler.resolve(command, self.draft.find_alias)
-            if isinstance(refs, Refusal) or handler.decider.allocates(command) is not None:
+            if isinstance(refs, Refusal):
                 continue
+            # A stream named by an id that is yet to be given out is not found, and not missed.
             for stream in handler.decider.streams(command, refs):
                 if held.states.get(stream) is None:
                     streams[stream] = None
@@ -135,17 +141,33 @@ class Group:
         idempotency = submission.idempotency
         if idempotency is not None and idempotency.key in self._kept:
             return replay(self._kept[idempotency.key], idempotency)
-        kept_before = set(self._kept)
-        go_back = self.draft.mark()
+        keys_before = len(self.draft.keys)
+        undo = self.draft.mark()
+
+        def go_back() -> None:
+            for row in self.draft.keys[keys_before:]:
+                del self._kept[row.key]
+            undo()
+
         try:
             outcomes, aborted = await self._decide_all(submission)
         except VersionConflict:
             go_back()
+            used = await self._used_before(submission)
+            if used:
+                self._kept |= used
+                return await self.decide(submission)
             raise
+        # A key that was used is found out when it is stored again; where nothing will be
+        # stored it must be asked for, or a repeated request would get a refusal.
+        if not all(outcome.events or outcome.replay for outcome in outcomes):
+            used = await self._used_before(submission)
+            if used:
+                go_back()
+                self._kept |= used
+                return await self.decide(submission)
         if aborted:
             go_back()
-            for key in self._kept.keys() - kept_before:
-                del self._kept[key]
             outcomes = [outcome._replace(events=(), applied=False) for outcome in outcomes]
         self.refusals += [o.refusal for o in outcomes if o.refusal is not None]
         rendered = submission.render(outcomes)
@@ -155,6 +177,24 @@ class Group:
             if submission.side_effect is not None:
                 self.side_effects.append((submission, outcomes))
         return Reply(rendered.status, rendered.body, self.draft.position)
+
+    async def _used_before(self, submission: Submission) -> dict[str, IdempotencyRow]:
+        """Return what is kept under those keys of a submission that turn out to have been used.
+
+        The keys of the whole group are asked for at once, the first time.
+        """
+        keys = self._keys_unread.intersection(submission.idempotency_keys())
+        if not keys:
+            return {}
+        await self._settled()
+        found = await store.read_kept_responses(
+            await self._session.connection(), self._working_set.tenant_id, self._keys_unread
+        )
+        self._keys_unread = set()
+        used = {key: row for key, row in found.items() if key in keys}
+        # What the group keeps itself comes first: if that was used, storing it will fail.
+        self._kept = {**found, **self._kept}
+        return used
 
     async def _decide_all(self, submission: Submission) -> tuple[list[Outcome], bool]:
         outcomes: list[Outcome] = []

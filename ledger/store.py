@@ -392,10 +392,9 @@ async def active_credentials(
 
 _FORGET_RESPONSES = """
 DELETE FROM ledger.idempotency
-WHERE tenant_id = $1 AND created_at < $2
-  AND ctid = ANY (ARRAY(
-      SELECT ctid FROM ledger.idempotency WHERE tenant_id = $1 AND created_at < $2 LIMIT $3
-  ))
+WHERE tenant_id = $1 AND key = ANY (ARRAY(
+    SELECT key FROM ledger.idempotency WHERE tenant_id = $1 AND created_at < $2 LIMIT $3
+))
 """
 
 

@@ -90,3 +90,10 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     idempotency: Idempotency | None = None
     expected_version: int | None = None
     credential: Credential | None = None
+
+    def idempotency_keys(self) -> list[str]:
+        """Return the idempotency keys that it would use up: its items' own, and its own."""
+        keys = [item.idempotency.key for item in self.items if item.idempotency is not None]
+        if self.idempotency is not None:
+            keys.append(self.idempotency.key)
+        return keys

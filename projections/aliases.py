@@ -56,7 +56,7 @@ class Aliases:
         """Return the statements that create the table."""
         return (
             _COLUMNS.create(schema, "alias", self.tables["alias"])
-            + f"CREATE INDEX alias_by_target ON {schema}.alias (tenant_id, kind, target_id);"
+            + f"CREATE INDEX alias_by_target ON {schema}.alias (tenant_id, target_id, kind);"
         )
 
     async def apply(

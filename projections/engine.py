@@ -147,8 +147,8 @@ class Engine:
                         MOVE_CHECKPOINT, tenant_id, projection.name, projection.version, head
                     )
             if head:
-                names = [projection.name for projection in missing]
-                log.info("projections_built", tenant=tenant_id, names=names, position=head)
+                names = ", ".join(projection.name for projection in missing)
+                log.info("projections_built", tenant_id=tenant_id, projection=names, position=head)
         await connection.execute("SELECT set_config('ledger.tenant', '', true)")
 
 

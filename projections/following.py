@@ -85,7 +85,7 @@ async def _run(pool: Pool, feed: Feed, projection: Projection, tenant_id: int) -
             log.warning(
                 "projection_retries",
                 projection=projection.name,
-                tenant=tenant_id,
+                tenant_id=tenant_id,
                 error=str(error),
                 seconds=retry_s,
             )
@@ -213,8 +213,7 @@ async def _park(
     log.error(
         "projection_parked",
         projection=projection.name,
-        tenant=tenant_id,
+        tenant_id=tenant_id,
         position=position,
-        reason=reason,
-        remedy=f"correct the cause, then run: stockledger rebuild {projection.name}",
+        reason=f"{reason}; correct the cause, then run: stockledger rebuild {projection.name}",
     )

@@ -91,6 +91,23 @@ CHAIN: Final = Proof(
     """,
 )
 
+# By the events themselves, not by folding them: the fold is what is on trial.
+FACTS: Final = Proof(
+    "movements = their events",
+    "SELECT count(*) FROM projections.movement WHERE tenant_id = $1",
+    """
+    SELECT format('the movement at position %s is not of the type, item and times of its event: '
+                  '%s in %s, effective %s, recorded %s',
+                  m.position, e.type, e.stream, e.effective_at, e.recorded_at)
+    FROM projections.movement m
+    LEFT JOIN ledger.event e ON e.tenant_id = m.tenant_id AND e.position = m.position
+    WHERE m.tenant_id = $1
+      AND (m.type, 'stock-' || m.product_id || '-' || m.location_id, m.effective_at, m.recorded_at)
+          IS DISTINCT FROM (e.type, e.stream, e.effective_at, e.recorded_at)
+    ORDER BY m.position LIMIT 5
+    """,
+)
+
 LEVELS: Final = Proof(
     "levels = sum of movements",
     "SELECT count(*) FROM projections.stock_level WHERE tenant_id = $1",
@@ -163,7 +180,7 @@ BUSINESS_ORDER: Final = Proof(
     """,
 )
 
-STOCK: Final = (CONSERVATION, CHAIN, LEVELS, HOLDS, BUSINESS_ORDER)
+STOCK: Final = (CONSERVATION, FACTS, CHAIN, LEVELS, HOLDS, BUSINESS_ORDER)
 
 
 async def prove(

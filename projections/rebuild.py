@@ -12,7 +12,7 @@ It needs two connections that log in as the owner.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Final, NamedTuple, cast
 
@@ -116,7 +116,9 @@ async def rebuild(
 
 
 @asynccontextmanager
-async def _shadow(writer: Connection, projections: Sequence[Projection]) -> AsyncIterator[None]:
+async def _shadow(
+    writer: Connection, projections: Sequence[Projection]
+) -> AsyncGenerator[None, None]:
     """Make the empty shadow tables, and take away what is left of them at the end.
 
     The session lock keeps a second rebuild out; it ends with the connection, so a rebuild
@@ -301,7 +303,14 @@ class _Shadow:
                     tenant_id, table, position, before.rows, after.rows, before == after
                 )
                 if not report.equal:
-                    log.error("projection_differed", **report._asdict())
+                    log.error(
+                        "projection_differed",
+                        tenant_id=tenant_id,
+                        projection=name,
+                        position=position,
+                        rows=before.rows,
+                        reason=f"the live table {table} is not what the log gives",
+                    )
                 reports.append(report)
         return reports
 

@@ -83,11 +83,12 @@ class StockByDay:
     ) -> None:
         """Add the batch up by day, then add it to the rows."""
         sql = _SQL.of(schema)
-        zones: dict[int, str] = dict(await connection.fetch(sql["zones"], tenant_id))
+        rows = await connection.fetch(sql["zones"], tenant_id)
+        zones: dict[int, str] = {row[0]: row[1] for row in rows}
         rezoned: set[int] = set()
         days: dict[tuple[int, int, date], list[Any]] = {}
         for recorded in events:
-            event = recorded.event
+            event: Any = recorded.event
             leg = legs(event)
             if leg is None:
                 if not isinstance(event, LocationOpened | LocationRevised):
@@ -104,7 +105,7 @@ class StockByDay:
                 place, change, other, other_place = to_place, quantity, from_account, from_place
             else:
                 place, change, other, other_place = from_place, -quantity, to_account, to_place
-            product_id: int = event.product_id  # pyright: ignore[reportAttributeAccessIssue]
+            product_id: int = event.product_id
             zone = zones.get(place, "UTC")
             day = recorded.effective_at
             if zone != "UTC" or day.tzinfo is not UTC:
@@ -127,8 +128,8 @@ class StockByDay:
             row[5] += change
             row[6] += 1
         if rezoned:
-            rows = [{"location_id": place, "time_zone": zones[place]} for place in rezoned]
-            await connection.execute(sql["keep_zones"], tenant_id, rows_as_json(rows))
+            stated = [{"location_id": place, "time_zone": zones[place]} for place in rezoned]
+            await connection.execute(sql["keep_zones"], tenant_id, rows_as_json(stated))
         if days:
             text = ",".join(
                 f'"({tenant_id},{product_id},{place},{day},{a},{b},{c},{d},{e},{f},{n})"'

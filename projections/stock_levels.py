@@ -11,6 +11,7 @@ subtracts expired ones only from the few rows that may have some (`projections.s
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, ClassVar, Final, cast, get_args
 
 from ledger.domain.decision import RecordedEvent
@@ -213,12 +214,13 @@ class StockLevels:
         moved: list[str] = []
         reversals: list[tuple[int, int]] = []
         claims: list[RecordedEvent] = []
-        now = recorded_last = effective_last = events[-1].recorded_at
+        now = recorded_last = events[-1].recorded_at
+        effective_last: datetime | None = None
         recorded_text = effective_text = ""
         for recorded in reversed(events):
             position, _, version, any_event, effective_at, recorded_at = recorded
             event = cast(_AnyStockEvent, any_event)
-            kind = type(event)
+            kind: type[Event] = type(any_event)
             product_id = event.product_id
             location_id = event.location_id
             level = levels.get((product_id, location_id))
@@ -255,15 +257,17 @@ class StockLevels:
                 recorded_last = recorded_at
                 recorded_text = "" if recorded_at == now else recorded_at.isoformat()
             if effective_at is recorded_at or effective_at == recorded_at:
-                effective_text = ""
-            elif effective_at is not effective_last:
-                effective_last = effective_at
-                effective_text = effective_at.isoformat()
+                effective_shown = ""
+            else:
+                if effective_at is not effective_last:
+                    effective_last = effective_at
+                    effective_text = effective_at.isoformat()
+                effective_shown = effective_text
             moved.append(
                 f"({tenant_id},{position},{product_id},{location_id},{kind.TYPE},"
                 f"{from_account},{from_location_id},{to_account},{to_location_id},{quantity},"
                 f"{-source[from_index]},{-target[to_index]},"
-                f"{effective_text},{recorded_text},{reverses},)"
+                f"{effective_shown},{recorded_text},{reverses},)"
             )
             level[_MOVEMENTS] += 1
             source[from_index] -= quantity
@@ -308,30 +312,6 @@ def _touch(
 ) -> _Level:
     level = levels[product_id, location_id] = [0, 0, 0, 0, 0, 0, 0, 0, 0, version, position]
     return level
-
-
-def _sparse(moved: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """Return the movements' columns, those empty that say nothing, and the common clock.
-
-    An array shorter than its neighbours is filled up with nulls by ``unnest``, and
-    what is null has its default: the movement's own location, and the one time at which all
-    were recorded. Most batches move goods at one place, now.
-    """
-    columns: list[Any] = list(zip(*moved, strict=True))
-    places, sources, targets = columns[2], columns[5], columns[7]
-    effective, recorded, reverses = columns[11], columns[12], columns[13]
-    clock = recorded[0]
-    if sources == places:
-        columns[5] = ()
-    if targets == places:
-        columns[7] = ()
-    if recorded.count(clock) == len(recorded):
-        columns[12] = ()
-        if effective == recorded:
-            columns[11] = ()
-    if not any(reverses):
-        columns[13] = ()
-    return [*columns, clock]
 
 
 async def _write_claims(

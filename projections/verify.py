@@ -97,15 +97,20 @@ def _no_progress(done: int, total: int) -> None:
 
 
 async def verify(
-    pool: Pool, engine: Engine, tenant_id: int, progress: Progress = _no_progress
+    pool: Pool,
+    fresh: Connection,
+    engine: Engine,
+    tenant_id: int,
+    progress: Progress = _no_progress,
 ) -> Verdict:
     """Prove a tenant's ledger in one snapshot; raise LookupError when there is no such tenant.
 
-    Faults are reported, never raised. Two connections of the pool are used and closed
-    afterwards: one holds the snapshot, the other folds afresh, batch by batch.
+    Faults are reported, never raised. What is stored is read through the pool, as the service
+    reads it. ``fresh`` is a new connection of the owner's, since the service's role may not
+    make temporary tables; close it afterwards, which is what drops them.
     """
     started = time.monotonic()
-    async with pool.acquire() as live, pool.acquire() as fresh:
+    async with pool.acquire() as live:
         try:
             # The tables are locked, as any reader locks them, before the snapshot is taken:
             # so no rebuild can put tables in their place that the snapshot does not see.
@@ -115,16 +120,17 @@ async def verify(
                 f"SELECT set_config('ledger.tenant', '{int(tenant_id)}', true);"
                 "SET LOCAL work_mem = '64MB'; SET LOCAL jit = off"
             )
+            connection = cast(Connection, live)
+            head = await read_head(connection, tenant_id)
             await fresh.execute(
                 f"SELECT set_config('ledger.tenant', '{int(tenant_id)}', false);"
                 "SET client_min_messages = warning"
             )
-            connections = cast(Connection, live), cast(Connection, fresh)
-            head = await read_head(connections[0], tenant_id)
-            checks = await _Verification(*connections, engine, tenant_id, head, progress).run()
+            verification = _Verification(connection, fresh, engine, tenant_id, head, progress)
+            checks = await verification.run()
         finally:
-            await live.close()
-            await fresh.close()
+            if not live.is_closed():
+                await live.execute("ROLLBACK")
     return Verdict(tenant_id, head.position, time.monotonic() - started, checks)
 
 
@@ -233,7 +239,7 @@ class _Verification:
             if folding is not None:
                 await folding
         finally:
-            tasks = [task for task in (reading, folding) if task is not None]
+            tasks: list[asyncio.Task[Any]] = [reading] if folding is None else [reading, folding]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -352,6 +358,26 @@ def _leaf(tenant_id: int, row: asyncpg.Record) -> bytes:
     )
 
 
+class _Seen(NamedTuple):
+    """A stock event, and what was available before it."""
+
+    recorded: RecordedEvent
+    before: Decimal
+
+    def pairs_with(self, later: RecordedEvent) -> bool:
+        """Tell whether one of the two is the revision of a count that the other called for.
+
+        They are recorded together, whichever raises available first, and are judged as one.
+        """
+        mine = self.recorded
+        return (
+            (mine.stream, mine.version + 1, mine.recorded_at)
+            == (later.stream, later.version, later.recorded_at)
+        ) and isinstance(mine.event, CountVarianceRevised) != isinstance(
+            later.event, CountVarianceRevised
+        )
+
+
 class _Availability:
     """Invariant I6 in the log's order: nothing takes available below its location's limit.
 
@@ -364,7 +390,7 @@ class _Availability:
         self._unrestricted: dict[tuple[int, int], Decimal] = {}
         self._holds: dict[tuple[int, int], dict[str, tuple[Decimal, datetime | None]]] = {}
         self._limits: dict[int, Decimal] = {}
-        self._revised: tuple[tuple[int, int], int, Decimal] = ((0, 0), 0, _ZERO)
+        self._last: _Seen | None = None
 
     def watch(self, events: Sequence[RecordedEvent]) -> None:
         """Take the next events into account."""
@@ -386,12 +412,10 @@ class _Availability:
                 self._move((event.product_id, leg.from_location_id), -leg.quantity)
         self._claim(item, event)
         available = self._available(item, recorded.recorded_at)
-        if isinstance(event, CountVarianceRevised):
-            # It comes together with the movement that it makes up for, and so may be first.
-            self._revised = item, recorded.version, before
+        earlier, self._last = self._last, _Seen(recorded, before)
         if available >= before or available >= (limit := self._limits.get(item[1], _ZERO)):
             return
-        if self._revised[:2] == (item, recorded.version - 1) and available >= self._revised[2]:
+        if earlier is not None and earlier.pairs_with(recorded) and available >= earlier.before:
             return
         self.faults.add(
             f"position {recorded.position} leaves {available} available of product {item[0]} "

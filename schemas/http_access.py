@@ -118,5 +118,3 @@ class TenantReply(msgspec.Struct, frozen=True, kw_only=True):
     inventory_system_id: str
     created_at: datetime
     position: int
-
-

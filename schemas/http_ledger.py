@@ -10,9 +10,7 @@ from schemas.http_common import Quantity
 
 Mode = Literal["atomic", "independent"]
 IDEMPOTENCY_KEY_PATTERN = r"^[\x20-\x7e]{1,255}$"
-IdempotencyKey = Annotated[
-    str, Meta(min_length=1, max_length=255, pattern=IDEMPOTENCY_KEY_PATTERN)
-]
+IdempotencyKey = Annotated[str, Meta(min_length=1, max_length=255, pattern=IDEMPOTENCY_KEY_PATTERN)]
 
 
 class CommandsBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -31,7 +31,7 @@ class OpenImportBatch(Command, frozen=True, kw_only=True):
     kind: ImportKind
     source_name: Name
     source_digest: ShortText
-    options: dict[str, str] = {}
+    options: dict[str, str] = {}  # noqa: RUF012 (msgspec copies it)
 
 
 class RecordImportChunk(Command, frozen=True, kw_only=True):
@@ -66,7 +66,7 @@ class ImportBatchOpened(Event, frozen=True, kw_only=True):
     kind: ImportKind
     source_name: str
     source_digest: str
-    options: dict[str, str] = {}
+    options: dict[str, str] = {}  # noqa: RUF012 (msgspec copies it)
 
 
 class ImportChunkRecorded(Event, frozen=True, kw_only=True):

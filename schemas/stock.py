@@ -163,9 +163,7 @@ class _BetweenPlaces(_Remarks, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         require_one("product_id", self.product_id, "sku", self.sku)
-        require_one(
-            "from_location_id", self.from_location_id, "from_location", self.from_location
-        )
+        require_one("from_location_id", self.from_location_id, "from_location", self.from_location)
         require_one("to_location_id", self.to_location_id, "to_location", self.to_location)
         keep_exact(self, "quantity", self.quantity)
         require_positive("quantity", self.quantity)
@@ -379,7 +377,11 @@ class TransferShipped(_QuantifiedEvent, frozen=True, kw_only=True):
 
 
 class TransferExpected(_StockEvent, frozen=True, kw_only=True):
-    """The destination's side of a shipped transfer: so much is on its way here. No movement."""
+    """The destination's side of a shipped transfer. No movement.
+
+    ``quantity`` is on its way here from now on, whatever was expected of the transfer before:
+    it is said again when a part of the transfer is undone, as zero when nothing comes any more.
+    """
 
     TYPE: ClassVar[str] = "TransferExpected"
     transfer_id: int
@@ -446,6 +448,9 @@ class QuarantineReleased(_QuantifiedEvent, frozen=True, kw_only=True):
 
 class MovementReversed(_StockEvent, frozen=True, kw_only=True):
     """The movement at ``reversed_position`` undone: the same quantity, the other way.
+
+    Of a count it is the variance with all its revisions, adjustment and unrestricted swapped;
+    zero when there was none, and then nothing moves but the count no longer stands.
 
     ``product_id`` and ``location_id`` are of the stream this is in; the two accounts name
     their own locations, since a transfer crosses two.

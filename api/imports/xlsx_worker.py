@@ -109,7 +109,7 @@ def frames(path: str, sheet: str | None) -> Iterator[Any]:
     """Yield the frames of one worksheet, the first unless ``sheet`` names another."""
     check_size(path)
     try:
-        workbook = python_calamine.CalamineWorkbook.from_path(path)
+        workbook: Any = python_calamine.load_workbook(path)  # pyright: ignore[reportUnknownMemberType]
         names = workbook.sheet_names
         if not names:
             raise Fault("has no worksheet")

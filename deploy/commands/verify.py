@@ -54,15 +54,15 @@ async def _verify(settings: Settings, slug: str | None, progress: Progress) -> l
             def show(done: int, total: int, task: TaskID = task) -> None:
                 progress.update(task, completed=done, total=total)
 
-            verdicts.append(await verify(house.pool, house.engine, tenant_id, show))
+            async with house.admin() as fresh:
+                verdicts.append(await verify(house.pool, fresh, house.engine, tenant_id, show))
     return verdicts
 
 
 def _table(verdict: Verdict) -> Table:
     table = Table(
         title=(
-            f"Tenant {verdict.tenant_id} at position {verdict.position:,} "
-            f"({verdict.seconds:.1f} s)"
+            f"Tenant {verdict.tenant_id} at position {verdict.position:,} ({verdict.seconds:.1f} s)"
         ),
         title_justify="left",
     )

@@ -127,7 +127,7 @@ class InvalidCommand(Refusal, frozen=True, kw_only=True):
     fault: str
 
     def detail(self) -> str:
-        return f"{self.field}: {self.fault}"
+        return f"{self.field}: {self.fault}."
 
 
 Decision = Sequence[NewEvent] | Refusal

@@ -54,7 +54,7 @@ from schemas.stock import CountVarianceRevised, ReservationReleased, StockReserv
 
 AHEAD_MAX: Final = timedelta(minutes=5)
 EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
-RELEASES_MAX: Final = 1000
+RELEASES_MAX: Final = 200
 
 
 class Place(NamedTuple):
@@ -143,6 +143,10 @@ def out_of_bounds(place: Place, balance: Decimal) -> BalanceOutOfBounds | None:
     """Return the refusal of a balance or difference that has too many digits."""
     if -DECIMAL_LIMIT < balance < DECIMAL_LIMIT:
         return None
+    return _out_of_bounds(place, balance)
+
+
+def _out_of_bounds(place: Place, balance: Decimal) -> BalanceOutOfBounds:
     return BalanceOutOfBounds(
         product_id=place.product_id,
         location_id=place.location_id,
@@ -217,7 +221,7 @@ def post(place: Place, facts: Facts, event: Event, effect: Effect) -> Decision:
         return _insufficient_quarantine(place, -quarantine, stock.quarantine, None)
     on_hand = stock.unrestricted + stock.quarantine + unrestricted + quarantine
     if on_hand >= DECIMAL_LIMIT:
-        return out_of_bounds(place, on_hand) or ()
+        return _out_of_bounds(place, on_hand)
     new = NewEvent(place.stream, event, at)
     return [new] if before is None else [*before, new]
 

@@ -159,8 +159,10 @@ def _adjust(
     if isinstance(found, Refusal):
         return found
     place, (quantity, unit, entered) = found
-    if not place.location.is_active and quantity > 0:
-        return must_be_active(place.location) or ()
+    if quantity > 0:
+        inactive = must_be_active(place.location)
+        if inactive is not None:
+            return inactive
     event = StockAdjusted(
         product_id=place.product_id,
         location_id=place.location_id,
@@ -309,8 +311,10 @@ def _set(command: SetStock, refs: Refs, states: Mapping[str, State], facts: Fact
     delta = quantity - present
     if not delta:
         return []
-    if delta > 0 and not place.location.is_active:
-        return must_be_active(place.location) or ()
+    if delta > 0:
+        inactive = must_be_active(place.location)
+        if inactive is not None:
+            return inactive
     event = StockAdjusted(
         product_id=place.product_id,
         location_id=place.location_id,

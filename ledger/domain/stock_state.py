@@ -141,7 +141,7 @@ def evolve(state: StockState, recorded: RecordedEvent) -> StockState:
     last = state.last_effective_at
     if last is None or at > last:
         last = at
-    return _FOLDS[type(event)](state, event, at, last)
+    return FOLDS[type(event)](state, event, at, last)
 
 
 _Fold = Callable[[StockState, Any, datetime, datetime], StockState]
@@ -347,7 +347,7 @@ def _reversed(
     return msgspec.structs.replace(after, reversed=state.reversed | {event.reversed_position})
 
 
-_FOLDS: Final[Mapping[type[Event], _Fold]] = {
+FOLDS: Final[Mapping[type[Event], _Fold]] = {
     StockReceived: _raised,
     StockIssued: _issued,
     StockAdjusted: _raised,

@@ -43,6 +43,8 @@ def main() -> int:
     except (LoadFailed, ServerFailed) as fault:
         console.print(f"[bold red]The bench has stopped:[/] {fault}", highlight=False)
         return 2
+    except KeyboardInterrupt:
+        return 130
     finally:
         if arguments.folder is None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -121,7 +121,12 @@ class _Connection(asyncio.Protocol):
             self._run.fail(f"the server closed a connection: {exc or 'at its own will'}")
 
     def _send(self) -> None:
-        request = self._next()
+        try:
+            request = self._next()
+        except Exception as fault:
+            # In a callback of the event loop it would be logged, and the run go on for ever.
+            self._run.fail(f"the next request could not be made: {fault!r}")
+            return
         if request is None:
             self._run.busy -= 1
             if not self._run.busy:

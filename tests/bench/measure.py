@@ -6,7 +6,7 @@ import os
 import statistics
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -99,8 +99,3 @@ async def in_turn(
             progress(f"{name}, round {number + 1} of {rounds}")
             found[name].append(await contestants[name]())
     return {name: statistics.median(values) for name, values in found.items()}
-
-
-def options(**values: Any) -> dict[str, Any]:
-    """Return a lane's options."""
-    return values

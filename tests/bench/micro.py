@@ -9,7 +9,7 @@ import functools
 import inspect
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -156,7 +156,7 @@ class Phases:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def timing(self, *targets: tuple[str, Any, str]) -> Iterator[None]:
+    def timing(self, *targets: tuple[str, Any, str]) -> Generator[None]:
         """Wrap ``(phase, owner, attribute)`` functions, and put them back."""
         before = [(owner, attribute, getattr(owner, attribute)) for _, owner, attribute in targets]
         for phase, owner, attribute in targets:

@@ -8,7 +8,7 @@ a request over asyncpg's own default. So the comparison leans its way.
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -143,7 +143,7 @@ async def bulk(request: Request[Any, Any, Any]) -> Response[bytes]:
 
 
 @asynccontextmanager
-async def database(application: Litestar) -> AsyncIterator[None]:
+async def database(application: Litestar) -> AsyncGenerator[None]:
     """Hold the pool while the server runs."""
 
     async def no_reset(_connection: object) -> None:

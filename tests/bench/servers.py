@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,13 +23,15 @@ from deploy.embedded_postgres import embedded_postgres
 from tests.bench import baselines, plain
 from tests.bench.load import Lane
 from tests.bench.measure import load
-from tests.bench.traffic import BULK_COMMANDS, SEED_QUANTITY, sku
+from tests.bench.traffic import SEED_QUANTITY, sku
 
 API_KEY = "bench_key_0123456789abcdefghijklmnopqrstuvwxyz"
 START_TIMEOUT_S = 120
 LOCATION = "BENCH"
 ADJUST = "/api/inventory/adjust"
 BULK = "/api/ledger/commands"
+# From linux/prctl.h.
+PR_SET_PDEATHSIG = 1
 
 
 class ServerFailed(Exception):
@@ -107,7 +110,10 @@ class Installation:
         """Return the number of events in the log."""
         connection = await asyncpg.connect(**self.database.administrator)
         try:
-            return await connection.fetchval("SELECT coalesce(sum(position), 0) FROM ledger.head")
+            events: int = await connection.fetchval(
+                "SELECT coalesce(sum(position), 0)::bigint FROM ledger.head"
+            )
+            return events
         finally:
             await connection.close()
 
@@ -124,7 +130,7 @@ class Installation:
 @asynccontextmanager
 async def installation(
     folder: Path, *, workers: int = 1, http_server: str = "granian"
-) -> AsyncIterator[Installation]:
+) -> AsyncGenerator[Installation]:
     """Run ``stockledger serve`` on a folder, with an embedded PostgreSQL, and open a location."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
@@ -160,7 +166,7 @@ def _open_location(port: int) -> int:
 @asynccontextmanager
 async def bench_server(
     application: str, folder: Path, http_server: str, environment: Mapping[str, str] | None = None
-) -> AsyncIterator[Server]:
+) -> AsyncGenerator[Server]:
     """Run one of the bench's own applications, served as the service is."""
     port = free_port()
     command = [sys.executable, "-m", "tests.bench.serve", application, str(port), http_server]
@@ -172,7 +178,7 @@ async def bench_server(
 @asynccontextmanager
 async def plain_server(
     where: DatabaseAddress, folder: Path, http_server: str, *, products: int, location_id: int
-) -> AsyncIterator[Server]:
+) -> AsyncGenerator[Server]:
     """Run the plain handler on a database of its own, on the same server as the log."""
     administrator = await asyncpg.connect(**where.administrator)
     try:
@@ -231,7 +237,7 @@ async def _child(
     log: Path,
     port: int,
     ready: str | None,
-) -> AsyncIterator[asyncio.subprocess.Process]:
+) -> AsyncGenerator[asyncio.subprocess.Process]:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("STOCKLEDGER_")}
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
@@ -241,6 +247,7 @@ async def _child(
             stderr=output,
             env={**inherited, **environment},
             start_new_session=True,
+            preexec_fn=_end_with_parent,
         )
     try:
         await _wait_until_ready(process, port, ready, log)
@@ -253,6 +260,12 @@ async def _child(
             except TimeoutError:
                 process.kill()
                 await process.wait()
+
+
+def _end_with_parent() -> None:
+    """In the child: have Linux end it when the bench is killed, however that happens."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 async def _wait_until_ready(
@@ -271,8 +284,3 @@ async def _wait_until_ready(
         await asyncio.sleep(0.1)
     last_words = log.read_bytes()[-2000:].decode(errors="replace")
     raise ServerFailed(f"the server of {log.name} did not start:\n{last_words}")
-
-
-def requests_of(movements: int) -> int:
-    """Return how many bulk requests carry so many movements."""
-    return -(-movements // BULK_COMMANDS)

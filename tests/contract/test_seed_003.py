@@ -5,7 +5,7 @@ may answer more. Where an example has a value, the service may have null only if
 """
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -216,14 +216,15 @@ def assert_like(actual: Any, example: Any, path: str = "$") -> None:
     """Assert that all of an example's fields are there, with values of its types."""
     if isinstance(example, dict):
         assert isinstance(actual, dict), path
-        for name, value in example.items():
+        for name, value in cast(dict[str, Any], example).items():
             assert name in actual, f"{path}.{name} is missing"
             assert_like(actual[name], value, f"{path}.{name}")
     elif isinstance(example, list):
         assert isinstance(actual, list), path
-        for index, value in enumerate(example):
-            assert len(actual) > index, f"{path} is too short"
-            assert_like(actual[index], value, f"{path}[{index}]")
+        items = cast(list[Any], actual)
+        for index, value in enumerate(cast(list[Any], example)):
+            assert len(items) > index, f"{path} is too short"
+            assert_like(items[index], value, f"{path}[{index}]")
     elif isinstance(example, bool) or example is None:
         assert isinstance(actual, type(example)), f"{path}: {actual!r}"
     elif isinstance(example, int | float):
@@ -371,7 +372,8 @@ async def test_lists_are_paged_as_documented(shop: Service) -> None:
         await shop.post("/api/products", {**PRODUCT_BODY, "sku": f"P{number}"})
     second = (await shop.get("/api/products?page=2&limit=2")).json()
     assert ([p["id"] for p in second["products"]], second["total"]) == ([3, 4], 6)
-    ids, cursor = [], ""
+    ids: list[int] = []
+    cursor: str | None = ""
     while cursor is not None:
         page = (await shop.get(f"/api/products?limit=2&cursor={cursor}")).json()
         ids += [product["id"] for product in page["products"]]

@@ -71,7 +71,11 @@ async def test_nobody_gives_a_role_above_their_own(service: Service) -> None:
 
 async def test_a_key_reaches_neither_keys_nor_users(service: Service) -> None:
     """Whatever its permissions: a leaked key must not make more of itself."""
-    for method, path in (("GET", "/api/api-keys"), ("GET", "/api/users"), ("GET", "/api/api-keys/logs/all")):  # noqa: E501
+    for method, path in (
+        ("GET", "/api/api-keys"),
+        ("GET", "/api/users"),
+        ("GET", "/api/api-keys/logs/all"),
+    ):
         assert (await service.call(method, path, key=service.api_key)).status_code == 403
 
 
@@ -113,8 +117,7 @@ async def test_a_keys_use_is_logged(service: Service) -> None:
     """Method, path, status; refused requests too."""
     await service.get("/api/external/products", key=service.api_key)
     await service.get("/api/users", key=service.api_key)
-    usage = service.client._transport.app.state.usage  # type: ignore[attr-defined]
-    await usage.flush()
+    await service.usage.flush()
     log = (await service.get("/api/api-keys/logs/all")).json()
     assert [(use["path"], use["status_code"]) for use in log["logs"]] == [
         ("/api/users", 403),

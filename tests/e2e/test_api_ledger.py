@@ -66,7 +66,7 @@ async def test_an_atomic_batch_with_one_bad_command_has_no_effect(
 
 async def test_independent_commands_fail_alone_and_all_at_once(service: Service) -> None:
     """One bad item of each kind; the rest take effect."""
-    bad = [
+    bad: list[Any] = [
         {"type": "Fly", "data": {}},
         {"type": "RecordApiKeyCreated", "data": {"key_id": 9}},
         {"data": {}},
@@ -91,10 +91,8 @@ async def test_independent_commands_fail_alone_and_all_at_once(service: Service)
 async def test_a_key_twice_in_one_item_is_refused(service: Service) -> None:
     """JSON parsers take the last of them; we take none."""
     item = '{"type":"AdjustStock","data":{"sku":"WGT-500","location":"W-WGT-500",%s}}'
-    body = '{"mode":"independent","commands":[%s,%s]}' % (
-        item % '"quantity":1,"quantity":100',
-        item % '"quantity":2,"notes":"x"',
-    )
+    items = [item % '"quantity":1,"quantity":100', item % '"quantity":2,"notes":"x"']
+    body = '{"mode":"independent","commands":[' + ",".join(items) + "]}"
     response = await service.call(
         "POST", COMMANDS, content=body.encode(), headers={"Content-Type": "application/json"}
     )
@@ -156,9 +154,10 @@ async def test_if_match_guards_against_a_change_in_between(service: Service) -> 
     """The version that a read gave is good for one write."""
     etag = (await service.get("/api/products/1")).headers["etag"]
     body = {"name": "W", "sku": "WGT-500", "base_price": 1}
-    options = {"headers": {"If-Match": etag}}
-    assert (await service.call("PUT", "/api/products/1", body, **options)).status_code == 200
-    stale = await service.call("PUT", "/api/products/1", {**body, "name": "V"}, **options)
+    headers = {"If-Match": etag}
+    first = await service.call("PUT", "/api/products/1", body, headers=headers)
+    assert first.status_code == 200
+    stale = await service.call("PUT", "/api/products/1", {**body, "name": "V"}, headers=headers)
     assert stale.status_code == 412
     assert stale.json()["actual_version"] == 2
 
@@ -166,9 +165,7 @@ async def test_if_match_guards_against_a_change_in_between(service: Service) -> 
 async def test_a_read_waits_for_a_position(service: Service) -> None:
     """It is answered once the ledger is there; and refused after two seconds if it is not."""
     position = (await service.get("/api/ledger/head")).json()["position"]
-    waiting = asyncio.create_task(
-        service.get(f"/api/stock/WGT-500?min_position={position + 1}")
-    )
+    waiting = asyncio.create_task(service.get(f"/api/stock/WGT-500?min_position={position + 1}"))
     await asyncio.sleep(0.1)
     await service.post("/api/inventory/adjust", {**PLACE, "quantity": 1})
     assert (await waiting).json()["on_hand"] == 201
@@ -179,15 +176,15 @@ async def test_a_read_waits_for_a_position(service: Service) -> None:
 async def test_events_are_read_in_pages_filtered_and_as_lines(service: Service) -> None:
     """Pages and lines show the same events, data and meta as they are stored."""
     await service.post(COMMANDS, {"commands": [adjust(n) for n in range(1, 8)]})
-    events, after = [], 0
+    events: list[Any] = []
+    after: int | None = 0
+    page: dict[str, Any] = {}
     while after is not None:
         page = (await service.get(f"/api/ledger/events?after={after}&limit=3")).json()
         events += page["events"]
         after = page["next_after"]
     assert [event["position"] for event in events] == list(range(1, page["position"] + 1))
-    lines = await service.get(
-        "/api/ledger/events", headers={"Accept": "application/x-ndjson"}
-    )
+    lines = await service.get("/api/ledger/events", headers={"Accept": "application/x-ndjson"})
     assert [json.loads(line) for line in lines.text.splitlines()] == events
     adjusted = (await service.get("/api/ledger/events?type=StockAdjusted&category=stock")).json()
     assert [event["data"]["quantity"] for event in adjusted["events"]] == list("1234567")

@@ -139,7 +139,13 @@ EXAMPLES: Final[tuple[Event, ...]] = (
     ),
     StockReceived(**_QUANTITY, source="customer", unit_cost=Decimal("1.050000")),
     StockIssued(**_QUANTITY, reservation_id="cart-991"),
-    StockAdjusted(**{**_QUANTITY, "quantity": Decimal("-2.5")}, set_to=Decimal("57.5")),
+    StockAdjusted(
+        **_PLACE,
+        quantity=Decimal("-2.5"),
+        unit="box",
+        entered_quantity=Decimal(5),
+        set_to=Decimal("57.5"),
+    ),
     StockCounted(
         **_PLACE,
         counted=Decimal(58),

@@ -6,9 +6,10 @@ import signal
 import stat
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import psutil
@@ -52,7 +53,7 @@ async def gone(data_dir: Path, *, within_s: float = 20) -> bool:
 
 
 @asynccontextmanager
-async def other_process(data_dir: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+async def other_process(data_dir: Path) -> AsyncGenerator[asyncio.subprocess.Process]:
     """Run the database in a process of its own."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -91,8 +92,9 @@ async def test_settings_are_durable_and_the_socket_private(tmp_path: Path) -> No
         assert 0o700 == stat.S_IMODE(socket_dir.stat().st_mode)
         for secret in (tmp_path / "secrets").iterdir():
             assert 0o600 == stat.S_IMODE(secret.stat().st_mode)
+        wrong: dict[str, Any] = {**address.app, "password": "wrong"}
         with pytest.raises(asyncpg.InvalidPasswordError):
-            await asyncpg.connect(**{**address.app, "password": "wrong"})
+            await asyncpg.connect(**wrong)
 
 
 async def test_the_service_logs_in_as_a_confined_role(tmp_path: Path) -> None:

@@ -78,7 +78,9 @@ class CountHandled(Projection[Handled]):
     """Counts our events and the library's own."""
 
     @singledispatchmethod
-    def process_event(self, domain_event: Any, tracking: Tracking) -> None:
+    def process_event(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, domain_event: Any, tracking: Tracking
+    ) -> None:
         self.view.count(type(domain_event).__qualname__, tracking)
 
     @process_event.register

@@ -10,7 +10,7 @@ from deploy.address import DatabaseAddress
 from ledger.store import Pool, tenant_transaction
 from projections import stock_queries
 from projections.engine import Engine
-from projections.stock_levels import plan_of_move
+from projections.stock_levels import StockLevels, plan_of_move
 from projections.stock_queries import LevelFilter, MovementFilter
 from schemas.common import Event
 from schemas.location import LocationOpened
@@ -272,6 +272,40 @@ async def test_lists_and_totals(scribe: Scribe) -> None:
             assert await stock_queries.count_movements(connection, tenant_id, where) == count
             rows = await stock_queries.list_movements(connection, tenant_id, where, limit=10)
             assert len(rows) == count
+
+
+async def test_each_movement_keeps_its_own_times(scribe: Scribe) -> None:
+    """Also where events of one batch share a time, or not, in turn."""
+    past, other = START - timedelta(days=3), START - timedelta(days=2)
+
+    def receipt(*effective_at: Any) -> Any:
+        return *at(1, StockReceived, "1"), *effective_at
+
+    recorded = await scribe.write(
+        receipt(past), receipt(), receipt(past), receipt(other), receipt(), receipt(past)
+    )
+    assert [(row["effective_at"], row["recorded_at"]) for row in await movements(scribe)] == [
+        (event.effective_at, event.recorded_at) for event in recorded
+    ]
+
+
+async def test_times_survive_a_batch_of_several_commits(scribe: Scribe) -> None:
+    """As a rebuild folds them: what was recorded at one time took effect at another's."""
+    first = await scribe.write(at(1, StockReceived, "1"))
+    second = await scribe.write((*at(1, StockReceived, "1"), first[0].recorded_at))
+    third = await scribe.write((*at(1, StockReceived, "1"), first[0].recorded_at))
+    events = [*first, *second, *third]
+    # The very same object stands for a time twice, as it may in a batch that was decoded.
+    events.append(third[0]._replace(position=4, version=4, effective_at=third[0].recorded_at))
+    async with tenant_transaction(scribe.pool, scribe.tenant_id) as connection:
+        await connection.execute("DELETE FROM projections.movement")
+        await StockLevels().apply(connection, "projections", scribe.tenant_id, events)
+        rows = await connection.fetch(
+            "SELECT effective_at, recorded_at FROM projections.movement ORDER BY position"
+        )
+    assert [tuple(row) for row in rows] == [
+        (event.effective_at, event.recorded_at) for event in events
+    ]
 
 
 async def test_explain_runs_through_every_event(scribe: Scribe) -> None:

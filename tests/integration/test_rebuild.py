@@ -1,7 +1,7 @@
 """Rebuilding beside live traffic, installing on a log that is there already, and following."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -18,10 +18,10 @@ from projections.engine import Engine
 from projections.following import catch_up, run_following
 from projections.projection import Columns
 from projections.rebuild import RebuildFailed, rebuild
-from projections.verify import verify
 from schemas.common import Event
 from schemas.stock import StockIssued, StockReceived
 from tests.support.postgres import create_tenant
+from tests.support.proving import prove
 from tests.support.written_log import Scribe
 
 ENGINE = Engine()
@@ -36,9 +36,7 @@ def received(product: int, quantity: int = 1) -> Any:
 
 
 @asynccontextmanager
-async def owners(
-    database: DatabaseAddress, count: int = 2
-) -> AsyncIterator[list[asyncpg.Connection]]:
+async def owners(database: DatabaseAddress, count: int = 2) -> AsyncGenerator[list[Any], None]:
     """Give connections that own the tables."""
     connections = [await asyncpg.connect(**database.owner) for _ in range(count)]
     try:
@@ -65,7 +63,7 @@ async def test_rebuilt_tables_are_equal(database: DatabaseAddress, pool: Pool) -
         )
         assert leftovers == []
     for row in report.tables:
-        assert (await verify(pool, ENGINE, row.tenant_id)).ok
+        assert (await prove(database, pool, ENGINE, row.tenant_id)).ok
         async with tenant_transaction(pool, row.tenant_id) as connection:
             assert await connection.fetchval("SELECT position FROM projections.checkpoint") == 41
 
@@ -94,25 +92,27 @@ async def test_live_traffic_goes_on(database: DatabaseAddress, pool: Pool) -> No
             async with tenant_transaction(
                 pool, scribe.tenant_id, isolation="repeatable read"
             ) as connection:
-                head = await connection.fetchval("SELECT position FROM ledger.head")
+                head: Any = await connection.fetchval("SELECT position FROM ledger.head")
                 await asyncio.sleep(0.002)
                 count = await stock_queries.count_movements(connection, scribe.tenant_id)
                 rows = await connection.fetchval("SELECT count(*) FROM projections.movement")
             assert head == count == rows
             seen.append(head)
 
-    tasks = [asyncio.create_task(write()), *(asyncio.create_task(read()) for _ in range(3))]
+    writing = asyncio.create_task(write())
+    reading = [asyncio.create_task(read()) for _ in range(3)]
     await asyncio.sleep(0.1)
     async with owners(database) as (reader, writer):
         for _ in range(3):
             report = await rebuild(reader, writer, ENGINE, ALL)
             assert report.differing == []
     done.set()
-    written, *_ = await asyncio.gather(*tasks)
+    written = await writing
+    await asyncio.gather(*reading)
     assert written > 10
     assert len(seen) > 10
     await catch_up(pool, ENGINE.following[0], scribe.tenant_id)
-    verdict = await verify(pool, ENGINE, scribe.tenant_id)
+    verdict = await prove(database, pool, ENGINE, scribe.tenant_id)
     assert verdict.ok, verdict
     assert verdict.position == 50 + written
 
@@ -148,7 +148,7 @@ async def test_a_reader_that_stays_makes_it_give_up(
             with pytest.raises(RebuildFailed, match="long readers"):
                 await rebuild(reader, writer, ENGINE, ["stock_levels"])
         await scribe.write(received(1))
-    assert (await verify(pool, ENGINE, tenant_id)).checks[0].ok
+    assert (await prove(database, pool, ENGINE, tenant_id)).checks[0].ok
 
 
 async def test_only_one_at_a_time(database: DatabaseAddress) -> None:
@@ -272,7 +272,7 @@ async def test_a_projection_that_follows_catches_up(
                 break
             await asyncio.sleep(0.05)
         assert await tally(pool, tenant_id) == {1: 7, 2: 7, 3: 6}
-        assert (await verify(pool, engine, tenant_id)).ok
+        assert (await prove(database, pool, engine, tenant_id)).ok
     finally:
         for runner in runners:
             runner.cancel()

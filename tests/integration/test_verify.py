@@ -13,7 +13,7 @@ from ledger.store import Pool
 from projections.engine import Engine
 from projections.following import catch_up
 from projections.rebuild import rebuild
-from projections.verify import Verdict, verify
+from projections.verify import Verdict
 from schemas.location import LocationOpened, LocationRevised
 from schemas.product import ProductRegistered
 from schemas.stock import (
@@ -27,10 +27,23 @@ from schemas.stock import (
     TransferShipped,
 )
 from tests.support.postgres import create_tenant
+from tests.support.proving import prove
 from tests.support.written_log import START, Scribe
 
 ENGINE = Engine()
 FOLLOWING = ENGINE.following[0]
+
+
+@pytest.fixture(autouse=True)
+async def confined(database: DatabaseAddress) -> None:
+    """Leave the service's role no more than a deployment does: it may only connect."""
+    connection = await asyncpg.connect(**database.administrator)
+    try:
+        name = await connection.fetchval("SELECT current_database()")
+        await connection.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
+        await connection.execute(f"GRANT CONNECT ON DATABASE {name} TO stockledger_app")
+    finally:
+        await connection.close()
 
 
 def item(product: int, location: int, event: Any, quantity: str, **more: Any) -> Any:
@@ -72,14 +85,14 @@ async def scribe(pool: Pool, tenant_id: int) -> Scribe:
     return scribe
 
 
-async def proven(scribe: Scribe) -> Verdict:
-    """Verify the tenant."""
-    return await verify(scribe.pool, scribe.engine, scribe.tenant_id)
+async def proven(database: DatabaseAddress, scribe: Scribe, **more: Any) -> Verdict:
+    """Verify the tenant, reading as the service does and folding as the owner."""
+    return await prove(database, scribe.pool, scribe.engine, scribe.tenant_id, **more)
 
 
-async def faults(scribe: Scribe) -> dict[str, str]:
+async def faults(database: DatabaseAddress, scribe: Scribe) -> dict[str, str]:
     """Return what is wrong, by check, as one text each."""
-    verdict = await proven(scribe)
+    verdict = await proven(database, scribe)
     return {check.name: "\n".join(check.faults) for check in verdict.checks if not check.ok}
 
 
@@ -93,10 +106,10 @@ async def tamper(database: DatabaseAddress, statement: str) -> None:
         await connection.close()
 
 
-async def test_a_sound_ledger_is_green(scribe: Scribe) -> None:
+async def test_a_sound_ledger_is_green(database: DatabaseAddress, scribe: Scribe) -> None:
     """Everything was looked at, and nothing found, twice over one pool."""
     for _ in range(2):
-        verdict = await proven(scribe)
+        verdict = await proven(database, scribe)
         assert verdict.ok, verdict
         counts = {check.name: check.checked for check in verdict.checks}
         assert verdict.position == counts["leaf hashes"] == 21
@@ -105,25 +118,31 @@ async def test_a_sound_ledger_is_green(scribe: Scribe) -> None:
         assert counts["no oversell (I6)"] == 14
 
 
-async def test_an_empty_ledger_is_green(pool: Pool, tenant_id: int) -> None:
+async def test_an_empty_ledger_is_green(
+    database: DatabaseAddress, pool: Pool, tenant_id: int
+) -> None:
     """There is nothing to find, and nothing to trip over."""
-    assert (await verify(pool, ENGINE, tenant_id)).ok
+    assert (await prove(database, pool, ENGINE, tenant_id)).ok
 
 
-async def test_an_unknown_tenant_is_an_error(pool: Pool) -> None:
+async def test_an_unknown_tenant_is_an_error(database: DatabaseAddress, pool: Pool) -> None:
     """It is not called sound."""
     with pytest.raises(LookupError):
-        await verify(pool, ENGINE, 4711)
+        await prove(database, pool, ENGINE, 4711)
 
 
-async def test_progress_is_told_up_to_the_head(scribe: Scribe) -> None:
+async def test_progress_is_told_up_to_the_head(database: DatabaseAddress, scribe: Scribe) -> None:
     """The last call says that all is done."""
     calls: list[tuple[int, int]] = []
-    await verify(scribe.pool, ENGINE, scribe.tenant_id, lambda *call: calls.append(call))
+
+    def note(done: int, total: int) -> None:
+        calls.append((done, total))
+
+    await proven(database, scribe, progress=note)
     assert calls[-1] == (21, 21)
 
 
-async def test_it_goes_on_beside_writers(scribe: Scribe) -> None:
+async def test_it_goes_on_beside_writers(database: DatabaseAddress, scribe: Scribe) -> None:
     """What is appended meanwhile is not in the snapshot, and disturbs nothing."""
 
     async def write() -> None:
@@ -133,7 +152,9 @@ async def test_it_goes_on_beside_writers(scribe: Scribe) -> None:
     writing = asyncio.create_task(write())
     for _ in range(3):
         inline = {
-            check.name: check.faults for check in (await proven(scribe)).checks if not check.ok
+            check.name: check.faults
+            for check in (await proven(database, scribe)).checks
+            if not check.ok
         }
         assert inline == {}
     await writing
@@ -243,6 +264,13 @@ async def test_it_goes_on_beside_writers(scribe: Scribe) -> None:
             id="a movement's balance",
         ),
         pytest.param(
+            "UPDATE projections.movement SET effective_at = effective_at - interval '1 day' "
+            "WHERE position = 9",
+            "movements = their events",
+            "the movement at position 9",
+            id="a movement's time",
+        ),
+        pytest.param(
             "DELETE FROM projections.movement WHERE position = 9",
             "movement = log",
             "movement (position=9) is missing",
@@ -293,7 +321,7 @@ async def test_what_is_broken_is_found_and_located(
 ) -> None:
     """The check that is meant for it names the place."""
     await tamper(database, statement)
-    found = await faults(scribe)
+    found = await faults(database, scribe)
     assert where in found.get(check, ""), found
 
 
@@ -308,36 +336,38 @@ async def test_a_fault_of_one_tenant_is_not_anothers(
         database,
         f"UPDATE projections.stock_level SET reserved = 1 WHERE tenant_id = {scribe.tenant_id}",
     )
-    assert (await proven(other)).ok
-    assert not (await proven(scribe)).ok
+    assert (await proven(database, other)).ok
+    assert not (await proven(database, scribe)).ok
 
 
-async def test_an_oversell_is_found(scribe: Scribe) -> None:
+async def test_an_oversell_is_found(database: DatabaseAddress, scribe: Scribe) -> None:
     """The log is sound in itself and the read models follow it, but a rule was broken."""
     await scribe.write(item(2, 1, StockIssued, "92.6"))
     assert (
         "position 22 leaves -0.1 available of product 2"
-        in (await faults(scribe))["no oversell (I6)"]
+        in (await faults(database, scribe))["no oversell (I6)"]
     )
 
 
-async def test_a_promise_too_many_is_found(scribe: Scribe) -> None:
+async def test_a_promise_too_many_is_found(database: DatabaseAddress, scribe: Scribe) -> None:
     """Claims lower what is available as issues do."""
     await scribe.write(item(2, 1, StockReserved, "90", reservation_id="x"))
     await scribe.write(item(2, 1, StockReserved, "3", reservation_id="y"))
-    assert set(await faults(scribe)) - {"stock_by_day = log"} == {"no oversell (I6)"}
+    assert set(await faults(database, scribe)) - {"stock_by_day = log"} == {"no oversell (I6)"}
 
 
-async def test_an_oversell_in_the_past_is_found(scribe: Scribe) -> None:
+async def test_an_oversell_in_the_past_is_found(database: DatabaseAddress, scribe: Scribe) -> None:
     """Goods that went out before they came in, though they are all there now."""
     stream, issue = item(2, 1, StockIssued, "10")
     await scribe.write((stream, issue, START - timedelta(days=3)))
-    found = await faults(scribe)
+    found = await faults(database, scribe)
     assert set(found) == {"nothing below zero in business time"}
     assert "product 2 at location 1 falls to -10" in found["nothing below zero in business time"]
 
 
-async def test_what_the_rules_allow_is_no_oversell(scribe: Scribe) -> None:
+async def test_what_the_rules_allow_is_no_oversell(
+    database: DatabaseAddress, scribe: Scribe
+) -> None:
     """Limits below zero, limits raised, expired claims, and counts that make up for the past."""
     await scribe.write(
         (
@@ -359,13 +389,52 @@ async def test_what_the_rules_allow_is_no_oversell(scribe: Scribe) -> None:
         item(2, 1, StockAdjusted, "-2"),
     )
     await catch_up(scribe.pool, FOLLOWING, scribe.tenant_id)
-    assert await faults(scribe) == {}
+    assert await faults(database, scribe) == {}
+
+
+def revision(product: int, quantity: str) -> Any:
+    """Make an entry that makes up for a movement recorded late, at a count's time."""
+    return item(product, 1, CountVarianceRevised, quantity, count_position=1)
+
+
+async def below_a_raised_limit(scribe: Scribe) -> None:
+    """Bring product 2 to -2, as its location allows, and then allow it no longer."""
+    low = LocationRevised(location_id=1, name="Sydney", code="SYD", stock_limit=Decimal(-10))
+    await scribe.write(
+        ("location-1", low),
+        item(2, 1, StockIssued, "94.5"),
+        ("location-1", LocationRevised(location_id=1, name="Sydney", code="SYD")),
+    )
+
+
+@pytest.mark.parametrize("raised_first", [True, False])
+async def test_a_late_movement_and_its_revision_are_judged_together(
+    database: DatabaseAddress, scribe: Scribe, raised_first: bool
+) -> None:
+    """The two leave what was there before, whichever is recorded first."""
+    await below_a_raised_limit(scribe)
+    if raised_first:
+        await scribe.write(item(2, 1, StockReceived, "4"), revision(2, "-4"))
+    else:
+        await scribe.write(revision(2, "4"), item(2, 1, StockIssued, "4"))
+    assert "no oversell (I6)" not in await faults(database, scribe)
+
+
+async def test_a_revision_hides_no_oversell(database: DatabaseAddress, scribe: Scribe) -> None:
+    """Not one alone, nor one of another commit, nor one that gives back too little."""
+    await below_a_raised_limit(scribe)
+    await scribe.write(revision(2, "-1"))
+    await scribe.write(item(2, 1, StockReceived, "1"))
+    await scribe.write(revision(2, "-1"))
+    await scribe.write(revision(2, "1"), item(2, 1, StockIssued, "3"))
+    found = (await faults(database, scribe))["no oversell (I6)"]
+    assert [line.split(" ")[1] for line in found.split("\n")] == ["25", "27", "29"]
 
 
 async def test_a_rebuild_mends_what_verify_found(database: DatabaseAddress, scribe: Scribe) -> None:
     """Read models are derived: made anew they are right."""
     await tamper(database, "DELETE FROM projections.movement; DELETE FROM projections.product")
-    assert not (await proven(scribe)).ok
+    assert not (await proven(database, scribe)).ok
     reader = await asyncpg.connect(**database.owner)
     writer = await asyncpg.connect(**database.owner)
     try:
@@ -374,4 +443,4 @@ async def test_a_rebuild_mends_what_verify_found(database: DatabaseAddress, scri
         await reader.close()
         await writer.close()
     assert [table.table for table in report.differing] == ["movement", "product"]
-    assert (await proven(scribe)).ok
+    assert (await proven(database, scribe)).ok

@@ -3,7 +3,7 @@
 import asyncio
 import struct
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -21,6 +21,7 @@ from ledger.ports import InlineProjections, Meta
 from ledger.store import Connection, Pool, create_pool, tenant_transaction
 from ledger.submission import Idempotency, Item, Outcome, Rendered, Reply, Submission
 from projections.engine import Engine
+from projections.verify import verify
 from schemas.common import Command
 from schemas.location import OpenLocation
 from schemas.product import RegisterProduct
@@ -36,6 +37,7 @@ class Result(msgspec.Struct, frozen=True):
 
     refused: str | None = None
     positions: tuple[int, ...] = ()
+    types: tuple[str, ...] = ()
     replay: str | None = None
 
 
@@ -57,7 +59,8 @@ class Answer(NamedTuple):
 def _result(outcome: Outcome) -> Result:
     return Result(
         None if outcome.refusal is None else outcome.refusal.CODE,
-        tuple(event.position for event in outcome.events),
+        tuple(recorded.position for recorded in outcome.events),
+        tuple(recorded.event.TYPE for recorded in outcome.events),
         None if outcome.replay is None else outcome.replay.decode(),
     )
 
@@ -92,9 +95,7 @@ def submission(
     if key is not None:
         held = Idempotency(key, request(commands[0] if len(commands) == 1 else commands))
     options: dict[str, Any] = {"render": render, "meta": META, "idempotency": held, **more}
-    return Submission(
-        tenant_id=tenant_id, items=[Item(command) for command in commands], **options
-    )
+    return Submission(tenant_id=tenant_id, items=[Item(command) for command in commands], **options)
 
 
 class Desk:
@@ -144,7 +145,7 @@ class Ledger:
         self.address = address
 
     async def new_tenant(self) -> int:
-        """Make an empty tenant."""
+        """Make an empty tenant, old enough for any test's clock."""
         connection = await asyncpg.connect(**self.address.owner)
         try:
             name = f"t{uuid4().hex[:16]}"
@@ -152,7 +153,7 @@ class Ledger:
                 "SELECT ledger.create_tenant($1, $1, 'UTC', $2, $3)",
                 name,
                 uuid4(),
-                datetime.now(UTC),
+                datetime(2000, 1, 1, tzinfo=UTC),
             )
         finally:
             await connection.close()
@@ -165,7 +166,7 @@ class Ledger:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         connect: Mapping[str, Any] | None = None,
         **options: Any,
-    ) -> AsyncIterator[Committer]:
+    ) -> AsyncGenerator[Committer]:
         """Run a committer with a pool of its own, as one API process would."""
         parameters = {**self.address.app, **(connect or {})}
         pool = await create_pool(parameters, size_min=1, size_max=4)
@@ -177,7 +178,7 @@ class Ledger:
             pool.terminate()
 
     @asynccontextmanager
-    async def pool(self) -> AsyncIterator[Pool]:
+    async def pool(self) -> AsyncGenerator[Pool]:
         """Open a pool as the application's role."""
         pool = await create_pool(self.address.app, size_min=1, size_max=4)
         try:
@@ -202,7 +203,9 @@ class Ledger:
         finally:
             await connection.close()
 
-    async def unrestricted(self, tenant_id: int, product_id: int = 1, location_id: int = 1) -> Decimal:
+    async def unrestricted(
+        self, tenant_id: int, product_id: int = 1, location_id: int = 1
+    ) -> Decimal:
         """Return what the read model says is unrestricted of a product at a location."""
         return await self.value(
             tenant_id,
@@ -215,6 +218,16 @@ class Ledger:
     async def count(self, tenant_id: int, table: str) -> int:
         """Return how many rows of a table the tenant sees."""
         return await self.value(tenant_id, f"SELECT count(*) FROM {table}")
+
+    async def verify(self, tenant_id: int) -> None:
+        """Raise AssertionError unless `stockledger verify` finds everything as it should be."""
+        owner = await asyncpg.connect(**self.address.owner)
+        try:
+            async with self.pool() as pool:
+                verdict = await verify(pool, owner, Engine(), tenant_id)
+        finally:
+            await owner.close()
+        assert verdict.ok, [check for check in verdict.checks if not check.ok]
 
 
 # --- ways to fail ---------------------------------------------------------------------------
@@ -299,7 +312,7 @@ class CuttingProxy:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, address: DatabaseAddress) -> AsyncIterator["CuttingProxy"]:
+    async def running(cls, address: DatabaseAddress) -> AsyncGenerator["CuttingProxy"]:
         """Listen on a socket of its own; connect with ``host`` set to ``folder``."""
         port = address.app.get("port", 5432)
         with tempfile.TemporaryDirectory(prefix="cut-") as folder:

@@ -83,7 +83,9 @@ async def test_a_refusal_writes_nothing_and_affects_no_other(ledger: Ledger, des
     "error",
     [
         pytest.param(lambda: RuntimeError(POISON), id="a fold that fails"),
-        pytest.param(lambda: asyncpg.UniqueViolationError(POISON), id="a row that is there already"),
+        pytest.param(
+            lambda: asyncpg.UniqueViolationError(POISON), id="a row that is there already"
+        ),
         pytest.param(lambda: asyncpg.NumericValueOutOfRangeError(POISON), id="a value too large"),
     ],
 )
@@ -168,9 +170,7 @@ async def test_a_full_queue_refuses_and_says_when_to_come_back(ledger: Ledger) -
     assert await ledger.unrestricted(desk.tenant_id) == done + 25
 
 
-async def test_an_atomic_submission_has_all_its_effects_or_none(
-    ledger: Ledger, desk: Desk
-) -> None:
+async def test_an_atomic_submission_has_all_its_effects_or_none(ledger: Ledger, desk: Desk) -> None:
     """One refused command undoes those before it, and keeps those after it from counting."""
     await desk.do(receive(10))
     before = await ledger.count(desk.tenant_id, "ledger.event")
@@ -286,9 +286,7 @@ async def test_a_transfer_and_a_claim_are_seen_by_the_next_command(
     ledger: Ledger, desk: Desk
 ) -> None:
     """Commands that touch two streams, or none of the stock, still decide those after them."""
-    move = TransferStock(
-        sku="A", from_location="MAIN", to_location="EAST", quantity=Decimal(6)
-    )
+    move = TransferStock(sku="A", from_location="MAIN", to_location="EAST", quantity=Decimal(6))
     hold = ReserveStock(sku="A", location="MAIN", quantity=Decimal(3))
     done = await desk.do(receive(10), move, hold, issue(2), issue(6, location="EAST"), atomic=False)
     assert [r.refused for r in done.results] == [None, None, None, "insufficient_stock", None]

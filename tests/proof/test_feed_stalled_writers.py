@@ -68,7 +68,9 @@ async def _follow_stalled_writers(ledger: Ledger, writers: int, commands: int) -
             async with aclosing(Feed(pool).follow(desk.tenant_id, batch=batch)) as batches:
                 async for events in batches:
                     seen += [event.position for event in events]
-                    if any(event.type == "StockAdjusted" and "last" in event.data for event in events):
+                    if any(
+                        event.type == "StockAdjusted" and "last" in event.data for event in events
+                    ):
                         return seen
             return seen
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from ledger.errors import IdempotencyMismatch
 from ledger.submission import Idempotency, Item, Outcome, Rendered
 from schemas.common import Command
+from schemas.product import RegisterProduct
+from schemas.stock import SetStock
 from tests.proof.rig import (
     Desk,
     Ledger,
@@ -97,9 +100,7 @@ async def test_spacing_and_order_of_members_make_no_other_request(ledger: Ledger
     async with ledger.committer() as committer:
         desk = await _desk(ledger, committer)
         await desk.do(receive(5), idempotency=Idempotency("k", b"POST /x\n" + body))
-        again = await desk.do(
-            receive(5), idempotency=Idempotency("k", b"POST /x\n" + reordered)
-        )
+        again = await desk.do(receive(5), idempotency=Idempotency("k", b"POST /x\n" + reordered))
     assert again.replayed
     assert await ledger.unrestricted(desk.tenant_id) == 5
 
@@ -193,3 +194,54 @@ async def test_the_key_is_in_the_transaction_of_its_events(ledger: Ledger) -> No
     assert len(rows) == 100
     assert all(row["key"] == row["named"] for row in rows)
     assert await ledger.unrestricted(desk.tenant_id) == Decimal(100)
+
+
+async def test_a_repeated_request_that_would_now_be_refused_gets_its_first_answer(
+    ledger: Ledger,
+) -> None:
+    """In a process that does not remember the key, too: it is asked for before a refusal.
+
+    The last piece is sold, the SKU is taken, the version has moved on, the stock is already
+    what it is set to: by the very request that comes again.
+    """
+    register = RegisterProduct(name="B", sku="B", base_price=Decimal(1))
+    last = SetStock(sku="A", location="MAIN", quantity=Decimal(3))
+    requests: list[tuple[str, Command, dict[str, Any]]] = [
+        ("sell", issue(1), {}),
+        ("register", register, {}),
+        ("if match", receive(5), {"expected_version": 2}),
+        ("set", last, {}),
+    ]
+    async with ledger.committer() as committer:
+        desk = await _desk(ledger, committer)
+        await desk.do(receive(1))
+        first = [await desk.do(command, key=key, **more) for key, command, more in requests]
+    assert [answer.refused for answer in first] == [None] * 4
+    async with ledger.committer() as other:
+        elsewhere = Desk(other, desk.tenant_id)
+        again = await asyncio.gather(
+            elsewhere.do(issue(99)),
+            *(elsewhere.do(command, key=key, **more) for key, command, more in requests),
+        )
+    assert again[0].refused == "insufficient_stock"
+    assert [answer.body for answer in again[1:]] == [answer.body for answer in first]
+    assert all(answer.replayed for answer in again[1:])
+    assert await ledger.unrestricted(desk.tenant_id) == 3
+
+
+async def test_a_repeated_atomic_batch_of_keyed_items_replays_those_that_are_done(
+    ledger: Ledger,
+) -> None:
+    """Though another item of the batch is refused now, and the process is another one."""
+    sold, refused = ("sold", issue(1)), ("refused", issue(10**6))
+    async with ledger.committer() as committer:
+        desk = await _desk(ledger, committer)
+        await desk.do(receive(2))
+        made = submission(desk.tenant_id, render_item=render_item)
+        await committer.submit(msgspec.structs.replace(made, items=_items(sold)))
+    async with ledger.committer() as other:
+        made = msgspec.structs.replace(made, items=_items(sold, refused))
+        results = answer(await other.submit(made)).results
+    assert results[0].replay is not None
+    assert results[1].refused == "insufficient_stock"
+    assert await ledger.unrestricted(desk.tenant_id) == 1

@@ -58,4 +58,3 @@ async def test_64_clients_on_one_sku_for_20_rounds(ledger: Ledger) -> None:
 async def test_64_clients_on_one_sku_for_1_000_rounds(ledger: Ledger) -> None:
     """The same at length, in four processes."""
     await _fight_over_one_sku(ledger, rounds=1_000, processes=4)
-

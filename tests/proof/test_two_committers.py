@@ -114,9 +114,7 @@ async def test_taking_turns_each_sees_what_the_other_has_done(ledger: Ledger) ->
         assert (await there.do(revised)).refused is None
         assert (await here.do(receive(1, sku="A"))).refused == "product_not_found"
         assert (await here.do(receive(1, sku="Z"))).refused is None
-        limit = ReviseLocation(
-            location_id=1, name="MAIN", code="MAIN", stock_limit=Decimal(-5)
-        )
+        limit = ReviseLocation(location_id=1, name="MAIN", code="MAIN", stock_limit=Decimal(-5))
         assert (await here.do(limit)).refused is None
         assert (await there.do(issue(6, sku="Z"))).refused is None
         assert (await here.do(issue(1, sku="Z"))).refused == "insufficient_stock"
@@ -147,9 +145,7 @@ async def _make_key(ledger: Ledger, desk: Desk, key_id: int) -> None:
         f" created_by, created_at) VALUES ({desk.tenant_id}, {key_id}, 'k', 'p',"
         f" sha256('{desk.tenant_id}.{key_id}'), '{{write}}', 'proof', now())"
     )
-    command = RecordApiKeyCreated(
-        key_id=key_id, name="k", key_prefix="p", permissions=("write",)
-    )
+    command = RecordApiKeyCreated(key_id=key_id, name="k", key_prefix="p", permissions=("write",))
     assert (await desk.do(command)).refused is None
 
 

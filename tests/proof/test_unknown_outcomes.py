@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from tests.proof.rig import Answer, Cut, CuttingProxy, Desk, Ledger, receive
 @asynccontextmanager
 async def _through_proxy(
     ledger: Ledger, **options: Any
-) -> AsyncIterator[tuple[Desk, CuttingProxy]]:
+) -> AsyncGenerator[tuple[Desk, CuttingProxy]]:
     async with CuttingProxy.running(ledger.address) as proxy:
         connect = {"host": str(proxy.folder)}
         async with ledger.committer(connect=connect, **options) as committer:

@@ -1,7 +1,7 @@
 """The whole service in this process, spoken to over HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ import httpx
 from litestar import Litestar
 
 from api.app import create_app
+from api.usage import UsageLog
 from deploy.bootstrap import found_tenant
 from deploy.wiring import House
 
@@ -22,6 +23,7 @@ class Service:
     """A running service with one tenant: its owner's token and its first key."""
 
     house: House
+    usage: UsageLog
     client: httpx.AsyncClient
     tenant_id: int
     api_key: str
@@ -67,11 +69,9 @@ class Service:
 
 
 @asynccontextmanager
-async def running_service(house: House) -> AsyncIterator[Service]:
+async def running_service(house: House) -> AsyncGenerator[Service]:
     """Serve a house with a new tenant, in process."""
-    founded = await found_tenant(
-        house, "Acme", email=OWNER_EMAIL, password=OWNER_PASSWORD
-    )
+    founded = await found_tenant(house, "Acme", email=OWNER_EMAIL, password=OWNER_PASSWORD)
     app = create_app(house)
     transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
     async with (
@@ -82,11 +82,18 @@ async def running_service(house: House) -> AsyncIterator[Service]:
             "/api/auth/login", json={"email": OWNER_EMAIL, "password": OWNER_PASSWORD}
         )
         assert login.status_code == 200, login.text
-        yield Service(house, client, founded.tenant_id, founded.api_key, login.json()["token"])
+        yield Service(
+            house,
+            app.state.usage,
+            client,
+            founded.tenant_id,
+            founded.api_key,
+            login.json()["token"],
+        )
 
 
 @asynccontextmanager
-async def _living(app: Litestar) -> AsyncIterator[None]:
+async def _living(app: Litestar) -> AsyncGenerator[None]:
     """Run an application's lifespan in a task of its own: a fixture is left in another task than
     it was entered in."""
     started, stop = asyncio.Event(), asyncio.Event()

@@ -66,9 +66,9 @@ class World:
         aliases = {alias: self.aliases.get(alias) for alias in decider.aliases(command)}
         facts = Facts(self.now, aliases=aliases)
         states = self._states(decider.streams(command, refs))
-        facts = self._found(facts, decider.lookups(command, refs, states, self.now))
+        facts = self.found(facts, decider.lookups(command, refs, states, self.now))
         states |= self._states(decider.streams_after(command, refs, facts))
-        facts = self._found(facts, decider.lookups_after(command, refs, states, facts))
+        facts = self.found(facts, decider.lookups_after(command, refs, states, facts))
         decision = decider.decide(command, refs, states, facts)
         if isinstance(decision, Refusal):
             assert decision.detail()
@@ -112,7 +112,8 @@ class World:
             for name in streams
         }
 
-    def _found(self, facts: Facts, lookups: Sequence[Lookup]) -> Facts:
+    def found(self, facts: Facts, lookups: Sequence[Lookup]) -> Facts:
+        """Return the facts with what the lookups find in the log."""
         later: dict[str, Sequence[RecordedEvent]] = dict(facts.later)
         events: dict[int, RecordedEvent] = dict(facts.events)
         stocked: dict[int, bool] = dict(facts.has_stock)

@@ -1,7 +1,7 @@
 """The test server for tests without an event loop: those of the eventsourcing library."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from urllib.parse import quote, urlencode
 
@@ -10,7 +10,7 @@ from tests.support.postgres import TestServer, create_tenant
 
 
 @contextmanager
-def fresh_database(server: TestServer) -> Iterator[DatabaseAddress]:
+def fresh_database(server: TestServer) -> Generator[DatabaseAddress]:
     """Give a migrated database; it is dropped at the end."""
     database = server.fresh_database()
     with asyncio.Runner() as runner:

@@ -6,7 +6,7 @@ import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,7 +31,7 @@ class TestServer:
         self.address = address
 
     @asynccontextmanager
-    async def fresh_database(self) -> AsyncIterator[DatabaseAddress]:
+    async def fresh_database(self) -> AsyncGenerator[DatabaseAddress]:
         """Give the way in to a migrated database of its own; it is dropped at the end."""
         name = f"test_{secrets.token_hex(6)}"
         await self.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {OWNER_ROLE}")
@@ -55,7 +55,7 @@ class TestServer:
 
 
 @contextmanager
-def running_server() -> Iterator[TestServer]:
+def running_server() -> Generator[TestServer]:
     """Run a server that is quick and not durable, for tests with an event loop or without.
 
     It is looked after by a thread and an event loop of its own, so that it belongs to no test's.

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +27,7 @@ class Served(NamedTuple):
 
 
 @contextmanager
-def served(postgres: TestServer, data_dir: Path) -> Iterator[Served]:
+def served(postgres: TestServer, data_dir: Path) -> Generator[Served]:
     """Serve a fresh database with one tenant until the block ends."""
     result: list[Served | BaseException] = []
     started, stop = threading.Event(), threading.Event()
@@ -43,7 +43,7 @@ def served(postgres: TestServer, data_dir: Path) -> Iterator[Served]:
                 port = listener.getsockname()[1]
                 server = uvicorn.Server(
                     uvicorn.Config(
-                        create_app(house),  # type: ignore[arg-type]
+                        create_app(house),
                         log_config=None,
                         access_log=False,
                         lifespan="on",

@@ -69,7 +69,6 @@ def test_a_sale_recorded_after_a_count_but_earlier_in_the_world_leaves_on_hand()
     assert revised == CountVarianceRevised(
         product_id=1, location_id=1, quantity=d("3"), count_position=5
     )
-    assert isinstance(late, list)
     assert late[0].effective_at == NOON
     assert world.stock().on_hand == 10
 

@@ -1,12 +1,20 @@
 """Plain movements: what they record, and what refuses them."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from ledger.domain.decision import InvalidCommand, LocationNotFound, ProductNotFound, Refusal
+from ledger.domain.decision import (
+    Facts,
+    InvalidCommand,
+    LocationNotFound,
+    Lookup,
+    ProductNotFound,
+    Refusal,
+)
 from ledger.domain.refusals import BalanceOutOfBounds, InsufficientStock, QuantityConflict
 from schemas.location import ReviseLocation
 from schemas.product import AlternativeUnit, DiscontinueProduct, ReviseProduct
@@ -341,8 +349,13 @@ def test_later_events_are_asked_for_only_where_they_matter():
     world.now += minutes(60)
     back = NOON - minutes(60)
     asked: list[Any] = []
-    found = world._found
-    world._found = lambda facts, lookups: asked.extend(lookups) or found(facts, lookups)
+    look_up = world.found
+
+    def noting(facts: Facts, lookups: Sequence[Lookup]) -> Facts:
+        asked.extend(lookups)
+        return look_up(facts, lookups)
+
+    world.found = noting
     world.given(
         ReceiveStock(**HERE, quantity=quantity("1"), effective_at=back),
         IssueStock(**HERE, quantity=quantity("1")),

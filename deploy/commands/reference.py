@@ -1,0 +1,461 @@
+"""``stockledger reference``: writes the reference pages that are made from the code.
+
+What a page says of a command, an event, an error, a route, a limit, a setting or the command
+line is read from where it is declared, so it cannot say something else; a test holds the
+committed pages to what this makes.
+"""
+
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import rich_click as click
+from msgspec import inspect as shapes
+
+from api.app import endpoints
+from api.endpoint import Endpoint, Media
+from api.ledger_commands import CLIENT_COMMANDS
+from api.openapi import problem_codes
+from api.problems import KINDS, kind_of, type_uri
+from deploy.commands._limits import limits_page
+from deploy.settings import Settings, markdown
+from ledger.domain import refusals
+from ledger.domain.decision import Refusal
+from ledger.domain.registry import COMMANDS
+from ledger.mapper import EVENT_TYPES
+
+MADE: Final = "Made by `stockledger reference --write docs/reference` from the code.\n"
+
+# What problems that are no refusals carry besides the members that all have.
+_MEMBERS: Final[Mapping[str, str]] = {
+    "invalid_field": "`field`, where one is at fault",
+    "invalid_parameter": "`field`: the parameter or header, where one is at fault",
+    "idempotency_mismatch": "`differing`: the names of the fields that are not as they were",
+    "version_conflict": "`expected_version`, `actual_version`",
+    "body_too_large": "`limit`: how many bytes are taken",
+    "not_yet": "`position`: where the ledger is; header `Retry-After`",
+    "batch_invalid": "`results`, `accepted`, `refused`, `position`",
+    "batch_refused": "`results`, `accepted`, `refused`, `position`",
+    "queue_full": "header `Retry-After`",
+    "unavailable": "header `Retry-After`",
+    "outcome_unknown": "header `Retry-After`",
+    "too_many_attempts": "header `Retry-After`",
+    "too_many_followers": "header `Retry-After`",
+    "unauthenticated": "header `WWW-Authenticate`",
+    "method_not_allowed": "header `Allow`",
+}
+# The private classes whose text belongs to each that is made from them.
+_TELLING: Final = frozenset({"_Quantified", "_ProductFields", "_LocationFields"})
+# Values that make an example of a refusal's text, by the field's name and then by its type.
+_SAMPLES: Final[Mapping[str, Any]] = {
+    "sku": "MUG",
+    "product_id": 1,
+    "location": "MAIN",
+    "location_id": 1,
+    "requested": Decimal(50),
+    "stock_limit": Decimal(0),
+    "reservation_id": "order-1001",
+    "field": "unit",
+    "fault": "there is no unit 'box'; use one of each",
+    "event_type": "StockReserved",
+    "batch_id": "8b6be307",
+    "expires_at": datetime(2026, 5, 6, 12, tzinfo=UTC),
+    "at": None,
+}
+
+
+# --- types and fields -------------------------------------------------------------------
+
+
+def shape(kind: shapes.Type) -> str:
+    """Return a field's type in words."""
+    match kind:
+        case shapes.Metadata():
+            return shape(kind.type)
+        case shapes.UnionType():
+            words = [shape(member) for member in kind.types if not _is_null(member)]
+            return " or ".join(dict.fromkeys(words))
+        case shapes.DecimalType():
+            return "decimal"
+        case shapes.IntType():
+            return _bounded("whole number", kind.ge, kind.le)
+        case shapes.StrType():
+            return _bounded("text", kind.min_length, kind.max_length, " characters")
+        case shapes.DateTimeType():
+            return "time with its zone"
+        case shapes.BoolType():
+            return "true or false"
+        case shapes.LiteralType():
+            return "one of " + ", ".join(f"`{value}`" for value in kind.values)
+        case shapes.ListType() | shapes.VarTupleType():
+            most = f" (at most {kind.max_length:,})" if kind.max_length else ""
+            return f"list of {shape(kind.item_type)}{most}"
+        case shapes.DictType():
+            return "object"
+        case shapes.StructType():
+            members = ", ".join(f"`{field.encode_name}`" for field in kind.fields)
+            return f"object with {members}"
+        case _:
+            return "anything"
+
+
+def _is_null(kind: shapes.Type) -> bool:
+    return isinstance(kind, shapes.NoneType)
+
+
+def _bounded(noun: str, least: int | None, most: int | None, unit: str = "") -> str:
+    if most is None:
+        return noun
+    if most == 2**53 - 1:
+        return f"{noun}, {least} or more"
+    return f"{noun}, {least or 0:,} to {most:,}{unit}"
+
+
+def _default(field: shapes.Field) -> str:
+    if field.required:
+        return "required"
+    value = field.default
+    if value is msgspec.NODEFAULT:
+        return "empty"
+    if value is None or value is msgspec.UNSET:
+        return ""
+    if value == ():
+        return "empty"
+    return f"`{json.dumps(value, default=str).strip(chr(34))}`"
+
+
+def _fields(kind: type[msgspec.Struct]) -> Iterator[str]:
+    described = shapes.type_info(kind)
+    assert isinstance(described, shapes.StructType)
+    if not described.fields:
+        return
+    yield "| field | type | default |"
+    yield "|---|---|---|"
+    # What must be said comes first.
+    for field in sorted(described.fields, key=lambda field: not field.required):
+        yield f"| `{field.encode_name}` | {shape(field.type)} | {_default(field)} |"
+
+
+def _documented(kind: type[Any]) -> list[str]:
+    """Return the paragraphs of a class, and of those it is made from that tell more."""
+    paragraphs: list[str] = []
+    for each in kind.__mro__:
+        text = each.__dict__.get("__doc__")
+        if text and (each is kind or each.__name__ in _TELLING):
+            paragraphs += inspect.cleandoc(text).split("\n\n")
+    return [_plain(paragraph) for paragraph in paragraphs]
+
+
+def _plain(text: str) -> str:
+    """Return a docstring's text as Markdown in one line."""
+    return " ".join(re.sub(r"``(.+?)``", r"`\1`", text).split())
+
+
+# --- pages ------------------------------------------------------------------------------
+
+
+def commands_page() -> str:
+    """Return ``commands.md``: every command, its fields, and where it can be sent."""
+    lines = [
+        "# Commands",
+        "",
+        MADE,
+        "What a client asks for. `POST /api/ledger/commands` takes those marked *bulk*, each as",
+        '`{"type": …, "data": {…}}`; the others belong to routes of their own. A decimal is a',
+        "JSON number or a string, exact, with at most 12 digits before the point and 6 behind.",
+        "Unknown fields are refused. A product is named by `product_id` or `sku`, a location by",
+        "`location_id` or `location` (its code): give one of each pair.",
+    ]
+    for name, kind in COMMANDS.items():
+        lines += ["", f"## {name}", ""]
+        lines += [line for text in _documented(kind) for line in (text, "")]
+        lines += ["*Bulk.*" if name in CLIENT_COMMANDS else "*By its own route or tool only.*", ""]
+        lines += _fields(kind)
+    return _page(lines)
+
+
+def events_page() -> str:
+    """Return ``events.md``: every event type that is stored."""
+    lines = [
+        "# Events",
+        "",
+        MADE,
+        "What the log holds, for ever: facts in the past tense. `data` has these fields; one that",
+        "has its default is left out. Decimals are strings. Around `data`, every event has",
+        "`position`, `stream`, `version`, `type`, `schema_version`, `effective_at`, `recorded_at`",
+        "and `meta`, which says who asked (`actor`, `actor_name`), through what (`source`), in",
+        "which request (`correlation_id`) and under which `idempotency_key`.",
+        "",
+        "The quantity of a stock event is in the product's own unit and above zero unless the",
+        "text says otherwise; `entered_quantity` and `unit` are what the client said where that",
+        "was in another unit. The accounts are told of in [movements](../concepts/movements.md).",
+    ]
+    for name, kind in EVENT_TYPES.items():
+        lines += ["", f"## {name}", ""]
+        lines += [line for text in _documented(kind) for line in (text, "")]
+        lines += [f"Schema version {kind.SCHEMA_VERSION}.", ""]
+        lines += _fields(kind)
+    return _page(lines)
+
+
+def all_refusals() -> list[type[Refusal]]:
+    """Return every kind of refusal, in the order in which they are declared."""
+    assert refusals.InsufficientStock.CODE, "the module must be loaded for its classes to count"
+    found: list[type[Refusal]] = []
+    waiting = list(Refusal.__subclasses__())
+    while waiting:
+        kind = waiting.pop(0)
+        waiting = [*kind.__subclasses__(), *waiting]
+        if "CODE" in kind.__dict__:
+            found.append(kind)
+    return found
+
+
+def errors_page() -> str:
+    """Return ``errors.md``: every kind of problem a client may be answered."""
+    refused = {kind.CODE: kind for kind in all_refusals()}
+    lines = [
+        "# Errors",
+        "",
+        MADE,
+        "Every error is a problem document (RFC 9457, `application/problem+json`) with `type`,",
+        "`title`, `status`, `detail` (what is wrong here, and the way out), `code`, and `error`,",
+        "which is the detail again, or a text that an API of ours has fixed. Act on `code`. A",
+        "refusal has recorded nothing.",
+        "",
+        "## The request, the service",
+        "",
+        "| code | status | title | carries besides |",
+        "|---|---|---|---|",
+    ]
+    for code, kind in KINDS.items():
+        if code not in refused:
+            fixed = "" if kind.error is None else f"`error`: “{kind.error}”"
+            carries = "; ".join(part for part in (_MEMBERS.get(code, ""), fixed) if part)
+            lines.append(f"| `{code}` | {kind.status} | {kind.title} | {carries} |")
+    lines += ["", "## Refusals: what the ledger decided against"]
+    for code, refusal in sorted(refused.items()):
+        kind = kind_of(code)
+        names = ", ".join(f"`{name}`" for name in refusal.__struct_fields__)
+        fixed = "" if kind.error is None else f" `error` is “{kind.error}”."
+        lines += [
+            "",
+            f"### {code}",
+            "",
+            f"{kind.status}, `{type_uri(code)}`. Carries {names}.{fixed}",
+            "",
+            *(line for text in _documented(refusal) for line in (text, "")),
+            f"> {_sample(refusal).detail()}",
+        ]
+    return _page(lines)
+
+
+def _sample(kind: type[Refusal]) -> Refusal:
+    described = shapes.type_info(kind)
+    assert isinstance(described, shapes.StructType)
+    return kind(**{field.name: _sample_value(field) for field in described.fields})
+
+
+def _sample_value(field: shapes.Field) -> Any:
+    if field.name in _SAMPLES:
+        return _SAMPLES[field.name]
+    words = shape(field.type)
+    if "decimal" in words:
+        return Decimal(38)
+    return 7 if "whole number" in words else "…"
+
+
+def routes_page() -> str:
+    """Return ``routes.md``: every route, who may call it, with what, and what it answers."""
+    listed = endpoints()
+    lines = [
+        "# Routes",
+        "",
+        MADE,
+        "The same, for machines, is at `/openapi.json`; `/docs` is a page to try it with. What all",
+        "routes have in common is in [HTTP](http.md). *Role* is the least that a user needs, in",
+        "the order staff, manager, admin, owner; *scope* is what an API key needs; a dash shuts",
+        "them out; *public* takes no credentials.",
+    ]
+    for tag in dict.fromkeys(endpoint.tag for endpoint in listed):
+        lines += ["", f"## {tag}"]
+        for endpoint in listed:
+            if endpoint.tag == tag:
+                lines += _route(endpoint)
+    return _page(lines)
+
+
+def _route(endpoint: Endpoint) -> Iterator[str]:
+    yield from ("", f"### {endpoint.method} {_path(endpoint)}", "")
+    yield _plain(endpoint.description)
+    yield ""
+    if endpoint.is_public:
+        yield "- Public."
+    else:
+        yield f"- Role {endpoint.role or '—'}, scope {endpoint.scope or '—'}."
+    headers: list[str] = []
+    if endpoint.commits:
+        headers.append("`Idempotency-Key`")
+    if endpoint.conditional:
+        headers.append("`If-Match`")
+    if headers:
+        yield f"- Takes {' and '.join(headers)}."
+    yield f"- Answers {_answers(endpoint)}."
+    codes: dict[int, list[str]] = {}
+    for code in problem_codes(endpoint):
+        codes.setdefault(kind_of(code).status, []).append(f"`{code}`")
+    problems = "; ".join(f"{status} {', '.join(names)}" for status, names in sorted(codes.items()))
+    yield f"- Problems: {problems}."
+    if endpoint.parameters:
+        yield from ("", "| query | type | default | what it is |", "|---|---|---|---|")
+        for parameter in endpoint.parameters:
+            default = "required" if parameter.required else _code(parameter.default)
+            yield (
+                f"| `{parameter.name}` | {_query_type(parameter.schema())} | {default} "
+                f"| {parameter.description} |"
+            )
+    if endpoint.body is not None:
+        yield from ("", "Body:", "", *_fields(endpoint.body))
+    for media in endpoint.bodies:
+        yield from (
+            "",
+            f"Body, `{media.media_type}`: {media.schema.get('description', '')}".strip(),
+        )
+
+
+def _path(endpoint: Endpoint) -> str:
+    return endpoint.path.replace(":path}", "}")
+
+
+def _answers(endpoint: Endpoint) -> str:
+    return "; ".join(
+        f"{status} {_reply(reply)}".strip() for status, reply in endpoint.replies.items()
+    )
+
+
+def _reply(reply: Any) -> str:
+    if isinstance(reply, Media):
+        return f"`{reply.media_type}`"
+    if reply is None:
+        return ""
+    described = shapes.type_info(reply)
+    assert isinstance(described, shapes.StructType)
+    return "with " + ", ".join(f"`{field.encode_name}`" for field in described.fields)
+
+
+def _query_type(schema: Mapping[str, Any]) -> str:
+    if "enum" in schema:
+        return "one of " + ", ".join(f"`{value}`" for value in schema["enum"])
+    if schema["type"] == "integer":
+        return _bounded("whole number", schema["minimum"], schema["maximum"])
+    if schema.get("format") == "date-time":
+        return "time with its zone"
+    if schema["type"] == "boolean":
+        return "`true` or `false`"
+    return _bounded("text", 1, schema["maxLength"], " characters")
+
+
+def _code(value: object) -> str:
+    return "" if value is None else f"`{value}`"
+
+
+def cli_page() -> str:
+    """Return ``cli.md``: every command of the command line."""
+    from deploy.cli import group
+
+    lines = [
+        "# Command line",
+        "",
+        MADE,
+        "`.venv/bin/stockledger` in a checkout. Every command reads the [settings](settings.md),",
+        "and works with the service running or not: it attaches to the service's database, or",
+        "starts the embedded one for as long as it takes. `--help` says the same as this page.",
+    ]
+    context = click.Context(group, info_name="stockledger")
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        lines += _command_lines(f"stockledger {name}", command)
+    return _page(lines)
+
+
+def _command_lines(path: str, command: click.Command) -> Iterator[str]:
+    yield from ("", f"## {path}", "", _plain(command.help or ""))
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from _command_lines(f"{path} {name}", inner)
+        return
+    arguments = [each for each in command.params if isinstance(each, click.Argument)]
+    words = [_argument(each) for each in arguments]
+    yield from ("", f"    {' '.join([path, '[OPTIONS]', *words])}")
+    options = [each for each in command.params if isinstance(each, click.Option)]
+    if options:
+        yield from ("", "| option | default | what it is |", "|---|---|---|")
+    for option in options:
+        value = "" if option.is_flag else f" {option.metavar or _value_of(option)}"
+        shown = f"`{option.opts[0]}{value}`"
+        required = "required" if option.required else _option_default(option)
+        yield f"| {shown} | {required} | {_plain(option.help or '')} |"
+
+
+def _argument(argument: click.Argument) -> str:
+    name = argument.metavar or (argument.name or "").upper()
+    return f"[{name}]..." if argument.nargs == -1 and not argument.metavar else name
+
+
+def _value_of(option: click.Option) -> str:
+    if isinstance(option.type, click.Choice):
+        return "{" + ",".join(str(choice) for choice in option.type.choices) + "}"
+    return "NUMBER" if "integer" in option.type.name else option.type.name.upper()
+
+
+def _option_default(option: click.Option) -> str:
+    value = option.default
+    if option.is_flag or value is None or value == "" or isinstance(value, Enum):
+        return ""
+    return f"`{value}`" if isinstance(value, str | int) else ""
+
+
+PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "cli.md": cli_page,
+    "commands.md": commands_page,
+    "errors.md": errors_page,
+    "events.md": events_page,
+    "limits.md": limits_page,
+    "routes.md": routes_page,
+    "settings.md": markdown,
+}
+
+
+def _page(lines: Sequence[str] | Iterable[str]) -> str:
+    """Return lines as a page, with no more than one empty line between any two."""
+    text = "\n".join(lines)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+@click.command("reference")
+@click.option(
+    "--write",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    metavar="FOLDER",
+    required=True,
+    help="Where the pages are, such as docs/reference.",
+)
+@click.pass_obj
+def command(_settings: Settings, folder: Path) -> None:
+    """Write the reference pages that are made from the code."""
+    for name, make in PAGES.items():
+        path = folder / name
+        content = make()
+        changed = not path.is_file() or path.read_text(encoding="utf-8") != content
+        if changed:
+            path.write_text(content, encoding="utf-8")
+        click.echo(f"{path}: {'written' if changed else 'as it was'}")

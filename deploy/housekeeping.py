@@ -1,0 +1,69 @@
+"""What is kept for a time only, and is deleted after it: responses under keys, usage logs.
+
+Events, and the read models made from them, are kept for ever.
+"""
+
+import asyncio
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from deploy.wiring import House
+from ledger.session import CONNECTION_LOST
+from ledger.store import forget_responses, tenant_transaction
+
+EVERY_S: Final = 3600.0
+BATCH_ROWS: Final = 5_000
+BATCHES_MAX: Final = 1_000
+
+_FORGET_USES = """
+DELETE FROM access.api_key_log
+WHERE tenant_id = $1 AND log_id = ANY (ARRAY(
+    SELECT log_id FROM access.api_key_log WHERE tenant_id = $1 AND created_at < $2 LIMIT $3
+))
+"""
+
+log = structlog.get_logger(__name__)
+
+
+async def keep_house(house: House) -> None:
+    """Tidy up now and then every hour, until cancelled."""
+    while True:
+        try:
+            await tidy_up(house)
+        except CONNECTION_LOST as error:
+            log.warning("housekeeping_put_off", error=str(error))
+        await asyncio.sleep(EVERY_S)
+
+
+async def tidy_up(house: House) -> tuple[int, int]:
+    """Delete what is older than the settings say, in small batches; return how many of each.
+
+    The first number is of responses kept under idempotency keys, the second of usage log rows.
+    """
+    settings = house.all_settings
+    responses_before = house.now() - timedelta(days=settings.idempotency_days)
+    uses_before = house.now() - timedelta(days=settings.usage_log_days)
+    async with house.pool.acquire() as connection:
+        tenants = [row[0] for row in await connection.fetch("SELECT ledger.tenant_ids()")]
+    responses = uses = 0
+    for tenant_id in tenants:
+        for _ in range(BATCHES_MAX):
+            async with tenant_transaction(house.pool, tenant_id) as connection:
+                deleted = await forget_responses(
+                    connection, tenant_id, responses_before, BATCH_ROWS
+                )
+            responses += deleted
+            if deleted < BATCH_ROWS:
+                break
+        for _ in range(BATCHES_MAX):
+            async with tenant_transaction(house.pool, tenant_id) as connection:
+                status = await connection.execute(_FORGET_USES, tenant_id, uses_before, BATCH_ROWS)
+            deleted = int(status.rsplit(" ", 1)[1])
+            uses += deleted
+            if deleted < BATCH_ROWS:
+                break
+    if responses or uses:
+        log.info("housekeeping_done", responses=responses, uses=uses)
+    return responses, uses

@@ -1,0 +1,355 @@
+"""Kill the service and its database under load, again and again; nothing may be lost or doubled.
+
+``python -m tests.proof.crash --kills 50``. Clients write with idempotency keys over HTTP and keep
+their own history of what was acknowledged. At the end every acknowledged command is in the log
+exactly once, every one whose answer was lost is there once or not at all and, sent again with
+its key, exactly once; and ``stockledger verify`` finds everything as it should be.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+import psutil
+from rich.console import Console
+from rich.progress import Progress, TimeElapsedColumn
+from rich.table import Table
+
+KEY = "crash-test-key-0123456789abcdef"
+CLIENTS = 12
+PRODUCTS = 5
+READY_WITHIN_S = 60.0
+CALM_S = (0.3, 1.5)
+COMMAND = (sys.executable, "-c", "from deploy.cli import main; main()")
+Victim = Literal["service", "postmaster", "backend", "backend, gently"]
+VICTIMS: tuple[Victim, ...] = ("service", "postmaster", "backend", "backend, gently")
+
+
+@dataclass
+class Sent:
+    """One command in a client's history: what it was told, and how often."""
+
+    path: str
+    body: dict[str, Any]
+    told: Literal["nothing", "done", "refused"] = "nothing"
+    position: int | None = None
+
+
+@dataclass
+class Report:
+    """What was done, and what was found."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    acknowledged: int = 0
+    refused: int = 0
+    unanswered: int = 0
+    of_them_done: int = 0
+    events: int = 0
+    faults: list[str] = field(default_factory=list)
+
+
+class Service:
+    """A ``stockledger serve`` of our own, on a free port, with its own data."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / "service.log"
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("STOCKLEDGER_")},
+            "STOCKLEDGER_DATA_DIR": str(folder / "data"),
+            "STOCKLEDGER_PORT": str(self.port),
+            "STOCKLEDGER_BOOTSTRAP_API_KEY": KEY,
+            "STOCKLEDGER_BOOTSTRAP_OWNER_PASSWORD": "crash test password",
+            "STOCKLEDGER_LOG_LEVEL": "warning",
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path[1:]]),
+        }
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start it and wait until it takes requests."""
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *COMMAND, "serve", env=self.environment, stdout=log, stderr=log
+            )
+        await self.ready()
+
+    async def ready(self) -> None:
+        """Wait until it is ready; raise TimeoutError, with its log, when it does not get so."""
+        assert self.process is not None
+        try:
+            async with asyncio.timeout(READY_WITHIN_S), httpx.AsyncClient() as client:
+                while True:
+                    if self.process.returncode is not None:
+                        raise TimeoutError
+                    with suppress(httpx.HTTPError):
+                        answer = await client.get(f"{self.url}/health/ready", timeout=2)
+                        if answer.status_code == 200:
+                            return
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise TimeoutError(f"not ready again:\n{self.log.read_text()[-3000:]}") from None
+
+    async def strike(self, victim: Victim, dice: random.Random) -> None:
+        """Kill somebody, and start again what does not start again by itself."""
+        assert self.process is not None
+        if victim == "service":
+            self.process.send_signal(signal.SIGKILL)
+            await self.process.wait()
+            await self.start()
+            return
+        postmaster, backends = self._postgres()
+        if victim == "postmaster" or not backends:
+            targets, number = [postmaster], signal.SIGKILL
+        else:
+            targets = [dice.choice(backends)]
+            number = signal.SIGKILL if victim == "backend" else signal.SIGTERM
+        for target in targets:
+            with suppress(psutil.NoSuchProcess):
+                target.send_signal(number)
+        await asyncio.sleep(0.05)
+        await self.ready()
+
+    def _postgres(self) -> tuple[psutil.Process, list[psutil.Process]]:
+        """Return the database's first process, and those that serve connections."""
+        assert self.process is not None
+        processes: list[psutil.Process] = []
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if process.name() == "postgres":
+                    processes.append(process)
+        postmaster = processes[0]
+        backends: list[psutil.Process] = []
+        for process in processes[1:]:
+            with suppress(psutil.NoSuchProcess):
+                if "stockledger_app" in " ".join(process.cmdline()):
+                    backends.append(process)
+        return postmaster, backends
+
+    async def run(self, *arguments: str) -> tuple[int, str]:
+        """Run another ``stockledger`` command on the same data."""
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND,
+            *arguments,
+            env=self.environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
+        return process.returncode or 0, output.decode()
+
+    async def stop(self) -> None:
+        """Stop it as Ctrl-C would."""
+        if self.process is not None and self.process.returncode is None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                await asyncio.wait_for(self.process.wait(), 60)
+            except TimeoutError:
+                self.process.kill()
+                await self.process.wait()
+
+
+class Load:
+    """Clients that write without a pause, and remember what they were told."""
+
+    def __init__(self, service: Service, seed: int) -> None:
+        self.history: dict[str, Sent] = {}
+        self._seed = seed
+        self._running = True
+        self._client = httpx.AsyncClient(
+            base_url=service.url,
+            headers={"X-API-Key": KEY},
+            timeout=10,
+            limits=httpx.Limits(max_connections=CLIENTS, max_keepalive_connections=CLIENTS),
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def shop(self) -> None:
+        """Make a warehouse and products, with a little stock."""
+        await self._must("/api/warehouses", {"name": "Main", "code": "MAIN"})
+        for number in range(1, PRODUCTS + 1):
+            product = {"name": f"P{number}", "sku": f"P{number}", "base_price": "1"}
+            await self._must("/api/products", product)
+
+    async def _must(self, path: str, body: dict[str, Any]) -> None:
+        answer = await self._client.post(path, json=body)
+        assert answer.status_code == 201, answer.text
+
+    def start(self) -> None:
+        """Start the clients."""
+        self._tasks = [asyncio.create_task(self._write(n)) for n in range(CLIENTS)]
+
+    async def stop(self) -> None:
+        """Let the clients finish what they are at."""
+        self._running = False
+        await asyncio.gather(*self._tasks)
+
+    async def _write(self, number: int) -> None:
+        dice = random.Random(f"{self._seed}.{number}")
+        count = 0
+        while self._running:
+            count += 1
+            body = {
+                "product_id": dice.randint(1, PRODUCTS),
+                "warehouse_id": 1,
+                "quantity": dice.choice([1, 2, 3, -1, -2, -4]),
+                "reason": "crash test",
+            }
+            key = f"{number}.{count}"
+            self.history[key] = Sent("/api/inventory/adjust", body)
+            await self.send(key)
+            if self.history[key].told == "nothing":
+                await asyncio.sleep(0.05)
+
+    async def send(self, key: str) -> None:
+        """Send a command of the history, and note what is answered."""
+        sent = self.history[key]
+        try:
+            answer = await self._client.post(
+                sent.path, json=sent.body, headers={"Idempotency-Key": key}
+            )
+        except httpx.HTTPError:
+            return
+        if answer.status_code in (200, 201):
+            sent.told, sent.position = "done", int(answer.headers["Ledger-Position"])
+        elif answer.status_code == 409:
+            sent.told = "refused"
+        elif answer.status_code != 503:
+            raise AssertionError(f"{answer.status_code} to {sent.body}: {answer.text}")
+
+    async def effects(self) -> dict[str, list[int]]:
+        """Return the positions of the events of each key, from the log over HTTP."""
+        found: dict[str, list[int]] = {}
+        after: int | None = 0
+        while after is not None:
+            answer = await self._client.get(
+                "/api/ledger/events", params={"after": after, "limit": 1000}
+            )
+            assert answer.status_code == 200, answer.text
+            page = answer.json()
+            for event in page["events"]:
+                key = event["meta"].get("idempotency_key")
+                if key is not None:
+                    found.setdefault(key, []).append(event["position"])
+            after = page["next_after"]
+        return found
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+
+async def crash(
+    kills: int, *, seed: int = 1, on_kill: Callable[[Victim], object] = lambda victim: None
+) -> Report:
+    """Run the whole of it; the report's ``faults`` say what was wrong, if anything."""
+    dice = random.Random(seed)
+    folder = Path(tempfile.mkdtemp(prefix="stockledger-crash-"))
+    service = Service(folder)
+    report = Report()
+    try:
+        await service.start()
+        load = Load(service, seed)
+        await load.shop()
+        load.start()
+        for number in range(kills):
+            await asyncio.sleep(dice.uniform(*CALM_S))
+            victim = VICTIMS[number % len(VICTIMS)]
+            await service.strike(victim, dice)
+            report.kills[victim] += 1
+            on_kill(victim)
+        await asyncio.sleep(1)
+        await load.stop()
+        await _judge(service, load, report)
+        await load.close()
+        status, output = await service.run("verify")
+        if status != 0:
+            report.faults.append(f"verify ended with {status}:\n{output}")
+    finally:
+        await service.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+    return report
+
+
+async def _judge(service: Service, load: Load, report: Report) -> None:
+    """Hold the clients' histories against the log, then settle what they do not know."""
+    await service.ready()
+    effects = await load.effects()
+    unknown = [key for key, sent in load.history.items() if sent.told == "nothing"]
+    for key, sent in load.history.items():
+        positions = effects.get(key, [])
+        if sent.told == "done" and positions != [sent.position]:
+            report.faults.append(f"{key} was acknowledged at {sent.position}: {positions}")
+        if sent.told == "refused" and positions:
+            report.faults.append(f"{key} was refused and is at {positions}")
+        if len(positions) > 1:
+            report.faults.append(f"{key} took effect at {positions}")
+    report.unanswered = len(unknown)
+    report.of_them_done = sum(key in effects for key in unknown)
+    for key in unknown:
+        before = effects.get(key)
+        for _ in range(100):
+            await load.send(key)
+            if load.history[key].told != "nothing":
+                break
+            await asyncio.sleep(0.1)
+        sent = load.history[key]
+        if before is not None and (sent.told, sent.position) != ("done", before[0]):
+            report.faults.append(f"{key} was at {before}, but its retry was told {sent}")
+    effects = await load.effects()
+    for key, sent in load.history.items():
+        expected = [sent.position] if sent.told == "done" else []
+        if effects.get(key, []) != expected:
+            report.faults.append(f"{key} should be at {expected}: {effects.get(key)}")
+    told = Counter(sent.told for sent in load.history.values())
+    report.acknowledged, report.refused = told["done"], told["refused"]
+    report.events = sum(map(len, effects.values()))
+
+
+def main() -> int:
+    """Run from the command line; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    arguments = parser.parse_args()
+    console = Console()
+    with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), console=console) as bar:
+        task = bar.add_task("killing", total=arguments.kills)
+
+        def show(victim: Victim) -> None:
+            bar.update(task, advance=1, description=f"killed the {victim}")
+
+        report = asyncio.run(crash(arguments.kills, seed=arguments.seed, on_kill=show))
+    table = Table(title=f"Crash test, seed {arguments.seed}", title_justify="left")
+    table.add_column("What")
+    table.add_column("How many", justify="right")
+    for victim, times in report.kills.items():
+        table.add_row(f"killed: {victim}", str(times))
+    table.add_row("commands acknowledged", f"{report.acknowledged:,}")
+    table.add_row("commands refused", f"{report.refused:,}")
+    table.add_row("commands without an answer at first", f"{report.unanswered:,}")
+    table.add_row("of them done already when sent again", f"{report.of_them_done:,}")
+    table.add_row("faults", str(len(report.faults)))
+    console.print(table)
+    for fault in report.faults[:20]:
+        console.print(fault, style="bold red")
+    return 1 if report.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,332 @@
+"""Invariant I9: tenants never meet. One attacks another on every route, and through SQL.
+
+Whatever the victim has carries the word CANARY in what it says; its ids, SKUs, codes and keys,
+which the attacker knows, do not. So no answer to the attacker may hold that word.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, NamedTuple
+
+import asyncpg
+import httpx
+import msgspec
+import pytest
+
+from api.app import endpoints
+from api.endpoint import Endpoint
+from deploy.bootstrap import found_tenant
+from deploy.wiring import House
+from ledger.domain.registry import COMMANDS
+from ledger.store import tenant_transaction
+from tests.support.api import Service, running_service
+
+CANARY = "CANARY"
+KNOWN: Mapping[str, Any] = {
+    "id": 5,
+    "product_id": 5,
+    "location_id": 5,
+    "warehouse_id": 5,
+    "from_warehouse_id": 5,
+    "to_warehouse_id": 4,
+    "from_location_id": 5,
+    "to_location_id": 4,
+    "key_id": 1,
+    "user_id": 1,
+    "supplier_id": 1,
+    "sku": "VICTIM-5",
+    "location": "VICTIM-5",
+    "code": "VICTIM-5",
+    "reservation_id": "victim-hold",
+    "transfer_id": 1,
+    "position": 30,
+    "quantity": 1,
+    "expires_at": "2030-01-01T00:00:00Z",
+}
+"""What the attacker sends under each name: what is the victim's, and not the attacker's."""
+
+# Never ends by itself; tests/integration/test_feed.py holds the feed behind it to one tenant.
+LIVE = "/api/ledger/events/stream"
+NOT_FOUND = {"product_not_found", "location_not_found", "not_found", "movement_not_found",
+             "api_key_not_found", "import_batch_not_found"}  # fmt: skip
+
+
+class Attack(NamedTuple):
+    """A service with two tenants: the attacker, whose ``service`` it is, and the victim."""
+
+    service: Service
+    victim_id: int
+    victim_key: str
+
+
+@pytest.fixture
+async def attack(house: House) -> AsyncIterator[Attack]:
+    """An attacker with next to nothing, and a victim with plenty."""
+    async with running_service(house) as service:
+        victim = await found_tenant(house, f"{CANARY} Ltd", email="canary@victim.example")
+        for number in range(1, 6):
+            await _victims(service, victim.api_key, number)
+        hold = {
+            "product_id": 5, "location_id": 5, "quantity": 2, "reservation_id": "victim-hold",
+            "owner": CANARY,
+        }  # fmt: skip
+        ship = {
+            "product_id": 5, "from_location_id": 5, "to_location_id": 4, "quantity": 3,
+            "notes": CANARY,
+        }  # fmt: skip
+        await _do(service, victim.api_key, ("ReserveStock", hold), ("ShipTransfer", ship))
+        await service.stocked(sku="MINE")
+        yield Attack(service, victim.tenant_id, victim.api_key)
+
+
+async def _victims(service: Service, key: str, number: int) -> None:
+    name = f"VICTIM-{number}"
+    await _do(
+        service,
+        key,
+        ("OpenLocation", {"name": f"{CANARY} {number}", "code": name, "address": CANARY}),
+        (
+            "RegisterProduct",
+            {"name": f"{CANARY} {number}", "sku": name, "base_price": "7", "vendor": CANARY},
+        ),
+    )
+    await _do(
+        service,
+        key,
+        ("ReceiveStock", {"sku": name, "location": name, "quantity": 77, "notes": CANARY}),
+    )
+
+
+async def _do(service: Service, key: str, *commands: tuple[str, dict[str, Any]]) -> None:
+    body = {"commands": [{"type": kind, "data": data} for kind, data in commands]}
+    answer = await service.post("/api/ledger/commands", body, key=key)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["refused"] == 0, answer.text
+
+
+def _value(name: str, kind: Any) -> Any:
+    """Return what the attacker says under a name, something of the right type if nothing else."""
+    if name in KNOWN:
+        return KNOWN[name]
+    schema = msgspec.json.schema(kind)
+    while "$ref" in schema:
+        schema = schema["$defs"][schema["$ref"].rsplit("/", 1)[1]]
+    if "anyOf" in schema:
+        schema = schema["anyOf"][0]
+    if "enum" in schema:
+        return schema["enum"][0]
+    return {
+        "integer": 1, "number": 1, "boolean": True, "array": [], "object": {},
+    }.get(schema.get("type", "string"), "x@example.com")  # fmt: skip
+
+
+def _body(struct: Any, *, with_known: bool = True) -> dict[str, Any]:
+    """Return a body with all that is required, and what is the victim's wherever it fits."""
+    return {
+        field.encode_name: _value(field.name, field.type)
+        for field in msgspec.structs.fields(struct)
+        if field.required or (with_known and field.name in KNOWN)
+    }
+
+
+async def _send(attack: Attack, endpoint: Endpoint, **headers: str) -> httpx.Response:
+    path = endpoint.path
+    for name, value in {**KNOWN, "code": "not_found", "file": "swagger-ui.css"}.items():
+        path = path.replace(f"{{{name}}}", str(value)).replace(f"{{{name}:path}}", str(value))
+    parameters = {p.name: KNOWN[p.name] for p in endpoint.parameters if p.name in KNOWN}
+    body = None if endpoint.body is None else _body(endpoint.body)
+    if body is not None and {"product_id", "sku"} <= body.keys():
+        del body["sku"]
+    # A key may only read and write stock; the owner may do all.
+    return await attack.service.call(
+        endpoint.method, path, body, params=parameters, headers=headers,
+        key=attack.service.api_key if endpoint.role is None and endpoint.scope else None,
+    )  # fmt: skip
+
+
+ATTACKED = [e for e in endpoints() if not e.is_public and e.path != LIVE]
+
+
+@pytest.mark.parametrize("endpoint", ATTACKED, ids=lambda e: f"{e.method} {e.path}")
+async def test_no_route_shows_or_changes_what_is_another_tenants(
+    attack: Attack, endpoint: Endpoint
+) -> None:
+    """With the other's ids and names: as if they were not there; and the other's log stays."""
+    before = await _state(attack)
+    answer = await _send(attack, endpoint)
+    assert CANARY not in answer.text
+    assert "canary" not in answer.text.casefold()
+    assert answer.status_code < 500, answer.text
+    if "{id}" in endpoint.path or "{sku:path}" in endpoint.path or "{position}" in endpoint.path:
+        assert answer.status_code == 404, (endpoint.path, answer.text)
+    if endpoint.body is not None and "product_id" in _body(endpoint.body):
+        assert answer.status_code in (404, 422), (endpoint.path, answer.text)
+        assert answer.json().get("code") in NOT_FOUND | {"invalid_field"}, answer.text
+    assert await _state(attack) == before
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+async def test_no_command_reaches_another_tenant(attack: Attack, kind: str) -> None:
+    """Each command, with the victim's ids and then with its names."""
+    before = await _state(attack)
+    for without in (
+        {"product_id", "location_id", "from_location_id", "to_location_id"},
+        {"sku", "location"},
+    ):
+        data = {k: v for k, v in _body(COMMANDS[kind]).items() if k not in without}
+        if "from_location_id" in COMMANDS[kind].__struct_fields__ and "sku" in data:
+            data |= {"from_location": "VICTIM-5", "to_location": "VICTIM-4"}
+        answer = await attack.service.post(
+            "/api/ledger/commands", {"commands": [{"type": kind, "data": data}]}
+        )
+        assert CANARY not in answer.text
+        assert answer.status_code < 500, answer.text
+    assert await _state(attack) == before
+
+
+async def test_the_same_key_is_another_tenants_own(attack: Attack) -> None:
+    """An Idempotency-Key that the victim has used leads to nothing of the victim's."""
+    service, headers = attack.service, {"Idempotency-Key": "shared"}
+    body = {"name": f"{CANARY} again", "sku": "NEW", "base_price": "1"}
+    first = await service.post("/api/products", body, key=attack.victim_key, headers=headers)
+    assert first.status_code == 201
+    mine = {"name": "mine", "sku": "NEW", "base_price": "2"}
+    second = await service.post("/api/products", mine, key=service.api_key, headers=headers)
+    assert second.status_code == 201, second.text
+    assert "Idempotent-Replayed" not in second.headers
+    assert CANARY not in second.text
+
+
+async def test_the_public_routes_tell_nothing_of_tenants(attack: Attack) -> None:
+    """Health, metrics and documentation are anybody's; sign-in says nothing of who exists."""
+    for endpoint in (e for e in endpoints() if e.is_public and e.method == "GET"):
+        answer = await _send(attack, endpoint)
+        assert "canary" not in answer.text.casefold(), endpoint.path
+    told: list[tuple[int, Any]] = []
+    for email in ("canary@victim.example", "nobody@victim.example"):
+        answer = await attack.service.client.post(
+            "/api/auth/login", json={"email": email, "password": "a wrong password"}
+        )
+        told.append((answer.status_code, answer.json().get("detail")))
+    assert told[0] == told[1]
+    assert told[0][0] == 401
+
+
+async def _state(attack: Attack) -> dict[str, Any]:
+    """Return how the victim's log stands, and all its credentials."""
+    async with _as_tenant(attack, attack.victim_id) as connection:
+        head = await connection.fetchrow("SELECT position, root FROM ledger.head")
+        keys = await connection.fetch("SELECT key_id, revoked_at FROM access.api_key ORDER BY 1")
+        users = await connection.fetch("SELECT user_id, email FROM access.app_user ORDER BY 1")
+    return {"head": head, "keys": keys, "users": users}
+
+
+def _as_tenant(attack: Attack, tenant_id: int) -> AbstractAsyncContextManager[Any]:
+    return tenant_transaction(attack.service.house.pool, tenant_id)
+
+
+# --- through SQL, with the application's own role ---------------------------------------------
+
+_TABLES = """
+SELECT n.nspname || '.' || c.relname AS name,
+       has_table_privilege('stockledger_app', c.oid, 'SELECT') AS readable,
+       EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id')
+           AS of_tenant,
+       c.relrowsecurity AND c.relforcerowsecurity AS protected
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname IN ('ledger', 'access', 'projections') AND c.relkind IN ('r', 'p', 'v', 'm')
+"""
+
+
+async def test_no_table_shows_another_tenants_rows(attack: Attack) -> None:
+    """Every table there is: protected, and empty of the victim's rows and without a tenant."""
+    house = attack.service.house
+    async with house.admin() as owner:
+        tables = await owner.fetch(_TABLES)
+    of_tenants = [table for table in tables if table["of_tenant"]]
+    assert len(of_tenants) >= 15
+    assert [table["name"] for table in of_tenants if not table["protected"]] == []
+    # The engine's own note of which projections there are is everybody's.
+    others = {table["name"] for table in tables if table["readable"]} - {
+        table["name"] for table in of_tenants
+    }
+    assert others <= {"projections.installed", "ledger.migration"}
+    seen = 0
+    for table in of_tenants:
+        if not table["readable"]:
+            continue
+        count = f"SELECT count(*) FROM {table['name']}"
+        theirs = f"{count} WHERE tenant_id = {attack.victim_id}"
+        async with _as_tenant(attack, attack.service.tenant_id) as connection:
+            assert await connection.fetchval(theirs) == 0, table["name"]
+        async with house.pool.acquire() as connection:
+            assert await connection.fetchval(count) == 0, table["name"]
+        async with _as_tenant(attack, attack.victim_id) as connection:
+            seen += await connection.fetchval(theirs) > 0
+    assert seen >= 8
+
+
+FORBIDDEN = [
+    "UPDATE ledger.event SET data = '{}'",
+    "DELETE FROM ledger.event",
+    "TRUNCATE ledger.event",
+    "ALTER TABLE ledger.event DISABLE TRIGGER event_append_only",
+    "ALTER TABLE ledger.event DISABLE ROW LEVEL SECURITY",
+    "ALTER TABLE projections.stock_level NO FORCE ROW LEVEL SECURITY",
+    "DROP POLICY own_tenant ON ledger.event",
+    "SET ROLE stockledger_owner",
+    "SET ROLE postgres",
+    "SET SESSION AUTHORIZATION stockledger_owner",
+    "SET session_replication_role = replica",
+    "ALTER ROLE stockledger_app BYPASSRLS",
+    "GRANT stockledger_owner TO stockledger_app",
+    "CREATE TABLE ledger.mine (a int)",
+    "CREATE FUNCTION ledger.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "SELECT ledger.create_tenant('x', 'x', 'UTC', gen_random_uuid(), now())",
+    "SELECT * FROM access.key_directory",
+    "SELECT * FROM access.login_directory",
+    "UPDATE ledger.tenant SET name = 'x'",
+    "DELETE FROM ledger.head",
+]
+
+
+@pytest.mark.parametrize("statement", FORBIDDEN)
+async def test_the_applications_role_may_not(attack: Attack, statement: str) -> None:
+    """Neither change history nor lift what holds it."""
+    with pytest.raises(
+        (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidAuthorizationSpecificationError)
+    ):
+        async with _as_tenant(attack, attack.service.tenant_id) as connection:
+            await connection.execute(statement)
+
+
+async def test_no_row_can_be_written_for_another_tenant(attack: Attack) -> None:
+    """Nor one of one's own be given to another."""
+    victim = attack.victim_id
+    for statement in (
+        f"INSERT INTO ledger.event SELECT {victim}, 10000, 'x-1', 1, type, 1, data, meta,"
+        " effective_at, recorded_at, leaf_hash FROM ledger.event LIMIT 1",
+        f"UPDATE ledger.head SET tenant_id = {victim}",
+        f"UPDATE projections.stock_level SET tenant_id = {victim}",
+        f"INSERT INTO ledger.snapshot VALUES ({victim}, 'stock-5-5', 9999, 1, '{{}}')",
+        f"INSERT INTO access.key_directory VALUES (sha256('x'), {victim}, 1)",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            async with _as_tenant(attack, attack.service.tenant_id) as connection:
+                await connection.execute(statement)
+
+
+async def test_functions_that_look_beyond_a_tenant_tell_only_ids(attack: Attack) -> None:
+    """There are three of them, and their results hold no name, hash or secret."""
+    async with attack.service.house.admin() as owner:
+        rows = await owner.fetch(
+            "SELECT n.nspname || '.' || p.proname AS name,"
+            " pg_get_function_result(p.oid) AS result"
+            " FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+            " WHERE n.nspname IN ('ledger', 'access', 'projections') AND p.prosecdef"
+        )
+    assert {row["name"]: row["result"] for row in rows} == {
+        "ledger.tenant_ids": "SETOF integer",
+        "access.tenant_of_login": "TABLE(tenant_id integer, user_id bigint)",
+        "access.tenant_of_key": "TABLE(tenant_id integer, key_id bigint)",
+    }

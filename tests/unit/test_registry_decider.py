@@ -1,0 +1,70 @@
+"""Every command has a decider, and every event a fold."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, get_args
+
+import msgspec
+import pytest
+
+from ledger.domain import registry
+from ledger.domain.decision import Refusal
+from ledger.domain.stock_state import FOLDS
+from schemas.stock import StockEvent
+
+
+def test_every_command_is_found_by_its_name():
+    """``type`` in the bulk endpoint."""
+    assert "AdjustStock" in registry.COMMANDS
+    for name, command_type in registry.COMMANDS.items():
+        assert command_type.TYPE == name
+        assert registry.decider_for(command_type) is not None
+
+
+def test_every_stock_event_is_folded():
+    """None is forgotten when one is added."""
+    assert set(FOLDS) == set(get_args(StockEvent))
+
+
+@pytest.mark.parametrize(
+    "stream", ["stock-1-2", "product-1", "location-1", "supplier-1", "import-a-b", "access-key-1"]
+)
+def test_every_category_has_a_state_that_can_be_stored(stream: str):
+    """Snapshots are JSON."""
+    category = registry.category(stream)
+    initial = registry.initial(category)
+    stored = msgspec.json.encode(initial)
+    assert msgspec.json.decode(stored, type=registry.state_type(category)) == initial
+    assert registry.state_version(category) >= 1
+
+
+def refusals(kind: type[Refusal]) -> list[type[Refusal]]:
+    """Return the domain's refusals of a kind, however far below it."""
+    below = [k for direct in kind.__subclasses__() for k in (direct, *refusals(direct))]
+    return [k for k in below if k.__module__.startswith("ledger.domain.")]
+
+
+def test_codes_of_refusals_are_their_own():
+    """A client can tell any two apart."""
+    codes = [kind.CODE for kind in refusals(Refusal) if "CODE" in kind.__dict__]
+    assert len(codes) == len(set(codes))
+
+
+@pytest.mark.parametrize("kind", [k for k in refusals(Refusal) if "CODE" in k.__dict__])
+def test_every_refusal_can_be_told_and_sent(kind: type[Refusal]):
+    """A sentence, and members that JSON can hold without losing a digit."""
+    examples: dict[Any, Any] = {
+        Decimal: Decimal("1.50"),
+        int: 7,
+        datetime: datetime(2026, 3, 2, tzinfo=UTC),
+    }
+    fields = {
+        field.name: examples.get(field.type, "x")
+        for field in msgspec.structs.fields(kind)
+        if field.required
+    }
+    refusal = msgspec.convert(fields, kind)
+    assert refusal.detail().endswith(".")
+    told = refusal.extensions()
+    assert not any(isinstance(value, Decimal | datetime) for value in told.values())
+    assert all(told[name] == "1.50" for name, value in fields.items() if value == Decimal("1.50"))
