@@ -113,7 +113,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     group_commands_max: Annotated[
         int,
         Meta(ge=1, le=100_000, description="Commands committed in one transaction, 1 to 100,000."),
-    ] = 2_000
+    ] = 1_000
     bulk_commands_max: Annotated[
         int,
         Meta(

@@ -58,10 +58,15 @@ class _Ticket(NamedTuple):
 
 
 class _Flight(NamedTuple):
-    """A group whose transaction is under way; the task tells whether it was committed."""
+    """A group whose transaction is under way; the task tells whether it was committed.
+
+    ``in_line`` is set once it holds the head: only then may the next one ask for it, or they
+    could come in the wrong order.
+    """
 
     tickets: Sequence[_Ticket]
     task: "asyncio.Task[bool]"
+    in_line: asyncio.Event
 
 
 class _Stale(Exception):
@@ -92,7 +97,7 @@ class Committer:
         clock: Callable[[], datetime],
         *,
         queue_commands_max: int = 10_000,
-        group_commands_max: int = 2_000,
+        group_commands_max: int = 1_000,
         states_cached_max: int = 65_536,
         tenants_cached_max: int = 256,
         on_group: Callable[[GroupReport], None] = lambda report: None,
@@ -232,7 +237,13 @@ class Committer:
                 await settle()
             kept = await self._kept(session, writer.working_set, suspected)
             group = Group(
-                writer.working_set, session, self._projections, self._clock(), kept, settle
+                [ticket.submission for ticket in tickets],
+                writer.working_set,
+                session,
+                self._projections,
+                self._clock(),
+                kept,
+                settle,
             )
             replies = await self._decide(group, tickets)
         except Exception as error:
@@ -245,17 +256,18 @@ class Committer:
             return
         head = group.draft.head_after()
         group.draft.publish(head)
+        in_line = asyncio.Event()
         task = asyncio.create_task(
-            self._fly(writer, before, session, group, head, tickets, replies, began)
+            self._fly(writer, before, in_line, session, group, head, tickets, replies, began)
         )
         # One at a time may be under way besides the one that was just started.
         if before is not None and not await before.task:
-            writer.flight = _Flight([*before.tickets, *tickets], task)
+            writer.flight = _Flight([*before.tickets, *tickets], task, in_line)
             await task
             writer.flight = None
             await self._do_again(writer, [before.tickets, tickets])
             return
-        writer.flight = _Flight(tickets, task)
+        writer.flight = _Flight(tickets, task, in_line)
 
     async def _land(self, writer: _Writer) -> None:
         """Wait for the group in flight; do it again when it did not commit."""
@@ -277,6 +289,7 @@ class Committer:
         self,
         writer: _Writer,
         before: _Flight | None,
+        in_line: asyncio.Event,
         session: Session,
         group: Group,
         head: store.Head,
@@ -292,7 +305,9 @@ class Committer:
         tenant_id = writer.working_set.tenant_id
         try:
             if group.draft.events:
-                await self._append(session, tenant_id, group, head)
+                if before is not None:
+                    await before.in_line.wait()
+                await self._append(session, tenant_id, group, head, in_line)
             else:
                 if before is not None:
                     await asyncio.wait([before.task])
@@ -312,6 +327,7 @@ class Committer:
             _log.warning("group_done_again", tenant_id=tenant_id, exc_info=True)
             return False
         finally:
+            in_line.set()
             await session.end()
         self._answered(writer, group, tickets, replies, began, contended=False)
         return True
@@ -381,7 +397,14 @@ class Committer:
             head = await store.lock_head(connection, working_set.tenant_id)
             await working_set.catch_up(connection, head)
             kept = await self._kept(session, working_set, suspected)
-            group = Group(working_set, session, self._projections, self._clock(), kept)
+            group = Group(
+                [ticket.submission for ticket in tickets],
+                working_set,
+                session,
+                self._projections,
+                self._clock(),
+                kept,
+            )
             replies = await self._decide(group, tickets)
             head = group.draft.head_after()
             if group.draft.events:
@@ -429,7 +452,6 @@ class Committer:
             _log.exception("observer_failed", tenant_id=writer.working_set.tenant_id)
 
     async def _decide(self, group: Group, tickets: Sequence[_Ticket]) -> list[Reply | LedgerError]:
-        await group.prefetch([ticket.submission for ticket in tickets])
         replies: list[Reply | LedgerError] = []
         for ticket in tickets:
             try:
@@ -439,7 +461,12 @@ class Committer:
         return replies
 
     async def _append(
-        self, session: Session, tenant_id: int, group: Group, head: store.Head
+        self,
+        session: Session,
+        tenant_id: int,
+        group: Group,
+        head: store.Head,
+        in_line: asyncio.Event | None = None,
     ) -> None:
         draft = group.draft
         connection = await session.connection()
@@ -453,6 +480,8 @@ class Committer:
         )
         if not appended:
             raise _Stale
+        if in_line is not None:
+            in_line.set()
         await self._projections.apply(connection, tenant_id, draft.events)
         snapshots = draft.snapshots()
         if snapshots:

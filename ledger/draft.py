@@ -176,14 +176,13 @@ class Draft:
                     leaf,
                 )
             )
-            category = registry.category(stream)
-            after = registry.evolve(category)(state, new)
+            after = registry.evolve_by(type(event))(state, new)
             self._undo.append((stream, self._states.get(stream)))
             self._states[stream] = (version, after)
             states[stream] = after
             if version % SNAPSHOT_EVERY_EVENTS == 0:
                 self._snapshots_due.add(stream)
-            if category != "stock":
+            if not stream.startswith("stock-"):
                 self._note(new)
             appended.append(new)
         return appended

@@ -4,7 +4,8 @@ Each command sees the effects of those before it. Nothing here writes to the dat
 reads what the decisions need and the working set does not hold.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
 
@@ -35,6 +36,8 @@ from ledger.working_set import WorkingSet, recorded
 from schemas.common import Command
 
 LOADS_PER_COMMAND_MAX = 8
+YIELD_EVERY_COMMANDS = 64
+_NOTHING: Mapping[Lookup, Any] = {}
 
 _encode_meta = msgspec.json.Encoder().encode
 
@@ -63,7 +66,11 @@ _handlers: dict[type[Command], _Handler] = {
 }
 
 
-class _NotLookedUp(Exception):
+class _NeedsMore(Exception):
+    """A command that cannot be decided with what is in memory alone."""
+
+
+class _NotLookedUp(_NeedsMore):
     """A decision asks for more than states."""
 
     def __init__(self, lookups: Sequence[Lookup]) -> None:
@@ -76,6 +83,7 @@ class Group:
 
     def __init__(
         self,
+        submissions: Sequence[Submission],
         working_set: WorkingSet,
         session: Session,
         projections: InlineProjections,
@@ -96,19 +104,22 @@ class Group:
         self._session = session
         self._projections = projections
         self._kept = kept
-        self._keys_unread: set[str] = set()
+        self._expected = submissions
+        self._keys_unread = {
+            key for submission in submissions for key in submission.idempotency_keys()
+        }
         self._settle = settle
         self._facts = Facts(self.draft.now)
         self._meta_made: tuple[Submission, str | None, str] | None = None
 
-    async def prefetch(self, submissions: Iterable[Submission]) -> None:
-        """Load in few queries what the commands name and the working set does not hold."""
-        submissions = list(submissions)
-        self._keys_unread = {
-            key for submission in submissions for key in submission.idempotency_keys()
-        }
+    async def _prefetch(self) -> None:
+        """Load in few queries what the group's commands name and the working set does not hold.
+
+        Nothing is looked for before the first command that misses something: mostly none does.
+        """
         held = self._working_set
-        commands = [item.command for submission in submissions for item in submission.items]
+        commands = [item.command for submission in self._expected for item in submission.items]
+        self._expected = ()
         aliases: dict[Alias, None] = {}
         for command in commands:
             decider = _handlers[type(command)].decider
@@ -141,14 +152,7 @@ class Group:
         idempotency = submission.idempotency
         if idempotency is not None and idempotency.key in self._kept:
             return replay(self._kept[idempotency.key], idempotency)
-        keys_before = len(self.draft.keys)
-        undo = self.draft.mark()
-
-        def go_back() -> None:
-            for row in self.draft.keys[keys_before:]:
-                del self._kept[row.key]
-            undo()
-
+        go_back = self._mark(submission)
         try:
             outcomes, aborted = await self._decide_all(submission)
         except VersionConflict:
@@ -190,18 +194,41 @@ class Group:
         found = await store.read_kept_responses(
             await self._session.connection(), self._working_set.tenant_id, self._keys_unread
         )
-        self._keys_unread = set()
+        self._keys_unread = set[str]()
         used = {key: row for key, row in found.items() if key in keys}
         # What the group keeps itself comes first: if that was used, storing it will fail.
         self._kept = {**found, **self._kept}
         return used
 
+    def _mark(self, submission: Submission) -> Callable[[], None]:
+        """Return a function that undoes what a submission that is about to be decided does."""
+        if len(submission.items) == 1 and submission.finish is None:
+            # Refused, a lone command has done nothing.
+            return _nothing_to_undo
+        keys_before = len(self.draft.keys)
+        undo = self.draft.mark()
+
+        def go_back() -> None:
+            for row in self.draft.keys[keys_before:]:
+                del self._kept[row.key]
+            undo()
+
+        return go_back
+
     async def _decide_all(self, submission: Submission) -> tuple[list[Outcome], bool]:
         outcomes: list[Outcome] = []
         expected_version = submission.expected_version
         refused = False
-        for item in submission.items:
-            outcome = await self._decide_item(submission, item, expected_version)
+        for number, item in enumerate(submission.items, 1):
+            if number % YIELD_EVERY_COMMANDS == 0:
+                # The group in flight has its next statement to send, and others are served.
+                await asyncio.sleep(0)
+            try:
+                if item.idempotency is not None:
+                    raise _NeedsMore
+                outcome = self._try(submission, item.command, None, expected_version, _NOTHING)
+            except (_NeedsMore, Unread):
+                outcome = await self._decide_item(submission, item, expected_version)
             expected_version = None
             refused = refused or outcome.refusal is not None
             outcomes.append(outcome)
@@ -262,6 +289,9 @@ class Group:
             try:
                 return self._try(submission, command, item_key, expected_version, lookups)
             except Unread as unread:
+                if self._expected:
+                    await self._prefetch()
+                    continue
                 if unread.aliases:
                     await self._load_aliases(unread.aliases)
                 if unread.streams:
@@ -378,6 +408,10 @@ class Group:
         if self._settle is not None:
             await self._settle()
             self._settle = None
+
+
+def _nothing_to_undo() -> None:
+    return
 
 
 def _with_lookups(facts: Facts, wanted: Sequence[Lookup], found: Mapping[Lookup, Any]) -> Facts:

@@ -8,7 +8,7 @@ connections' pool must be made without a reset on release (``create_pool``), so 
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import asyncpg
 import msgspec
@@ -170,6 +170,11 @@ def _head(row: asyncpg.Record | None, tenant_id: int) -> Head:
     )
 
 
+# Columns of text go as one text each, their values between record separators: that costs a
+# fraction of an array, in asyncpg as in PostgreSQL. No value can hold one: JSON escapes it, and
+# names of streams and types have no control characters.
+_SEPARATOR: Final = "\x1e"
+
 # Moves the head from where the writer decided, and appends: a compare-and-set and the appended
 # rows in one statement. The lock comes first, and is what waits for another writer: comparing
 # alone would look at the row as it was when the statement began. The root stands for the whole
@@ -198,11 +203,16 @@ WITH locked AS (
     INSERT INTO ledger.event
         (tenant_id, position, stream, version, type, schema_version, data, meta, effective_at,
          recorded_at, leaf_hash)
-    SELECT moved.tenant_id, $2 + e.nth, e.stream, e.version, e.type, e.schema_version,
-           e.data::json, e.meta::json, e.effective_at, moved.recorded_at, e.leaf_hash
-    FROM moved, unnest($8::text[], $9::bigint[], $10::text[], $11::smallint[], $12::text[],
-                       $13::text[], $14::timestamptz[], $15::bytea[])
-        WITH ORDINALITY
+    SELECT moved.tenant_id, $2 + e.nth, e.stream, e.version::bigint, e.type,
+           e.schema_version::smallint,
+           e.data::json, e.meta::json, coalesce(e.effective_at, moved.recorded_at),
+           moved.recorded_at, e.leaf_hash
+    FROM moved, ROWS FROM (
+        string_to_table($8, E'\\x1e'), string_to_table($9, E'\\x1e'),
+        string_to_table($10, E'\\x1e'), string_to_table($11, E'\\x1e'),
+        string_to_table($12, E'\\x1e'), string_to_table($13, E'\\x1e'),
+        unnest($14::timestamptz[], $15::bytea[])
+    ) WITH ORDINALITY
         AS e (stream, version, type, schema_version, data, meta, effective_at, leaf_hash, nth)
 )
 SELECT count(*) FROM moved
@@ -225,7 +235,10 @@ async def append(
     transaction is then lost.
     """
     columns = list(zip(*events, strict=True)) if events else [()] * 10
-    _, streams, versions, types, schema_versions, data, meta, effective, _, leaves = columns
+    _, streams, versions, types, schema_versions, data, meta, effective, recorded, leaves = columns
+    if effective == recorded:
+        # An array that is too short is filled up with nulls: all happened when recorded.
+        effective = ()
     keys = list(zip(*idempotency, strict=True)) if idempotency else [()] * 8
     moved = await connection.fetchval(
         _APPEND,
@@ -236,12 +249,12 @@ async def append(
         head.frontier,
         msgspec.json.encode(head.counters).decode(),
         head.recorded_at,
-        streams,
-        versions,
-        types,
-        schema_versions,
-        data,
-        meta,
+        _SEPARATOR.join(streams),
+        _SEPARATOR.join(map(str, versions)),
+        _SEPARATOR.join(types),
+        _SEPARATOR.join(map(str, schema_versions)),
+        _SEPARATOR.join(data),
+        _SEPARATOR.join(meta),
         effective,
         leaves,
         *keys,

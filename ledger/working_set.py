@@ -122,7 +122,7 @@ class WorkingSet:
         """Bring what is held of an event's stream up to it; a state ahead of it stays."""
         held = self.states.get(event.stream)
         if held is not None and event.version == held[0] + 1:
-            evolve = registry.evolve(registry.category(event.stream))
+            evolve = registry.evolve_by(type(event.event))
             self.states[event.stream] = (event.version, evolve(held[1], event))
         self.note(event)
 
@@ -160,7 +160,7 @@ class WorkingSet:
         after = {stream: version for stream, (version, _) in wanted.items()}
         for row in await store.read_streams(connection, self.tenant_id, after):
             event = recorded(row)
-            evolve = registry.evolve(registry.category(row.stream))
+            evolve = registry.evolve_by(type(event.event))
             wanted[row.stream] = (row.version, evolve(wanted[row.stream][1], event))
         self.states.update(wanted)
 

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from api.imports.demo_shop import Answer, Answers, Step, history
-from deploy.commands._tenants import create_tenant_with_key
+from deploy.bootstrap import Founded, found_tenant
 from deploy.running import run
 from deploy.settings import Settings, load_settings
 from deploy.wiring import House, open_ledger
@@ -52,17 +52,17 @@ def command(years: int, seed: int, tenant: str) -> None:
     settings = load_settings()
     console = Console(soft_wrap=True, highlight=False)
     try:
-        api_key, traded = run(settings, _make(settings, console, years, seed, tenant))
+        founded, traded = run(settings, _make(settings, console, years, seed, tenant))
     except asyncpg.UniqueViolationError as error:
         raise click.ClickException(
             f"there is a tenant {tenant!r} already; name another: --tenant {tenant}-2"
         ) from error
-    _tell(console, settings, tenant, api_key, traded)
+    _tell(console, settings, tenant, founded.api_key, traded)
 
 
 async def _make(
     settings: Settings, console: Console, years: int, seed: int, tenant: str
-) -> tuple[str, Traded]:
+) -> tuple[Founded, Traded]:
     progress = Progress(
         TextColumn("trading"),
         BarColumn(),
@@ -72,9 +72,10 @@ async def _make(
         console=console,
     )
     async with open_ledger(settings) as house:
-        tenant_id, api_key = await create_tenant_with_key(house, tenant, "Demo shop")
+        founded = await found_tenant(house, tenant, email=f"owner@{tenant}.example")
+        _tell_secrets(console, founded)
         with progress:
-            task = progress.add_task("", total=None, events=0)
+            task = progress.add_task("", total=365 * years, events=0)
 
             def show(step: Step, traded: Traded) -> None:
                 events = traded.appended.total()
@@ -82,7 +83,7 @@ async def _make(
                     task, total=step.days_total, completed=step.days_done, events=events
                 )
 
-            return api_key, await trade(house, tenant_id, seed, years, show)
+            return founded, await trade(house, founded.tenant_id, seed, years, show)
 
 
 async def trade(
@@ -141,14 +142,18 @@ def _answer(outcome: Outcome) -> tuple[int, int | None] | None:
     return first.position, None if shipped is None else shipped.transfer_id
 
 
+def _tell_secrets(console: Console, founded: Founded) -> None:
+    console.print(Text(f"Tenant {founded.tenant}, API key {founded.api_key}"))
+    console.print(Text(f"Owner {founded.email}, password {founded.shown_password}"))
+    console.print("[bold yellow]Note these now: they are not shown again.[/]")
+
+
 def _tell(console: Console, settings: Settings, tenant: str, api_key: str, traded: Traded) -> None:
     events = ", ".join(f"{count:,} {kind}" for kind, count in traded.appended.most_common())
     console.print(f"[bold]{traded.appended.total():,} events[/]: {events}")
     if traded.refused:
         refused = ", ".join(f"{count} {code}" for code, count in traded.refused.most_common())
         console.print(f"Refused, as happens in a shop: {refused}")
-    console.print(Text(f"Tenant {tenant}, API key {api_key}"))
-    console.print("[bold yellow]Note the key now: it is not shown again.[/]")
     base = f"http://{settings.host}:{settings.port}"
     console.print("\nTry (with the service running: make run):")
     console.print(Text(_TRY.format(base=base, key=api_key, tenant=tenant)))

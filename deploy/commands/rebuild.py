@@ -60,7 +60,7 @@ def _table(report: Report) -> Table:
     table = Table()
     for heading in ("Tenant", "Table", "Compared at", "Rows before", "Rows rebuilt", ""):
         justify = "left" if heading in ("Table", "") else "right"
-        table.add_column(heading, justify=justify)
+        table.add_column(heading, justify=justify, overflow="fold")
     for row in report.tables:
         table.add_row(
             str(row.tenant_id),

@@ -1,17 +1,17 @@
 """Where a command or a stream finds its decider, its fold and its state."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, Final, NamedTuple, cast, get_args
 
 from ledger.domain import access, import_batch, location, product, stock, supplier
 from ledger.domain.decision import Decider, RecordedEvent, State
-from schemas.access import AccessCommand
-from schemas.common import Command
-from schemas.import_batch import ImportBatchCommand
-from schemas.location import LocationCommand
-from schemas.product import ProductCommand
-from schemas.stock import StockCommand
-from schemas.supplier import SupplierCommand
+from schemas.access import AccessCommand, AccessEvent
+from schemas.common import Command, Event
+from schemas.import_batch import ImportBatchCommand, ImportBatchEvent
+from schemas.location import LocationCommand, LocationEvent
+from schemas.product import ProductCommand, ProductEvent
+from schemas.stock import StockCommand, StockEvent
+from schemas.supplier import SupplierCommand, SupplierEvent
 
 Evolve = Callable[[State, RecordedEvent], State]
 
@@ -67,6 +67,20 @@ COMMANDS: Final[Mapping[str, type[Command]]] = {
 }
 
 
+_EVOLVES: Final[Mapping[type[Event], Evolve]] = {
+    event_type: _CATEGORIES[category].evolve
+    for category, union in (
+        ("stock", StockEvent),
+        ("product", ProductEvent),
+        ("location", LocationEvent),
+        ("supplier", SupplierEvent),
+        ("import", ImportBatchEvent),
+        ("access", AccessEvent),
+    )
+    for event_type in cast("tuple[type[Event], ...]", get_args(union) or (union,))
+}
+
+
 def decider_for(command_type: type[Command]) -> Decider:
     """Return the decider of a type of command; raise KeyError for one that is not ours."""
     return _DECIDERS[command_type]
@@ -85,6 +99,11 @@ def initial(category: str) -> State:
 def evolve(category: str) -> Evolve:
     """Return the fold of this category's streams."""
     return _CATEGORIES[category].evolve
+
+
+def evolve_by(event_type: type[Event]) -> Evolve:
+    """Return the fold that takes in events of one type."""
+    return _EVOLVES[event_type]
 
 
 def state_type(category: str) -> type[Any]:

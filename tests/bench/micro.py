@@ -298,7 +298,7 @@ async def _run(calls: Sequence[Callable[[], Awaitable[Any]]], at_once: int) -> N
 
 _PHASES = (
     ("begin", store, "begin"),
-    ("decide: prefetch", group.Group, "prefetch"),
+    ("decide: prefetch", group.Group, "_prefetch"),
     ("decide: all else, with rendering", group.Group, "decide"),
     ("head after: Merkle tree", draft.Draft, "head_after"),
     ("append: events, keys, head", store, "append"),

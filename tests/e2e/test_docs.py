@@ -2,8 +2,8 @@
 
 A fenced block of the language ``console`` is a terminal: a line that begins with ``$`` is a
 command, lines right below it that are indented by six spaces belong to it, and what follows is
-what it prints. All blocks of a page are run in their order by one shell, against a service of
-their own that was just set up.
+what it prints. All blocks of a page are run in their order by one shell, against a service that
+was just set up.
 In what is shown, ``…`` stands for anything within a line, and alone on a line for any lines;
 times, and long hexadecimal names, need not be the same.
 """
@@ -27,12 +27,11 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[2]
-RUN_PAGES = (
-    "README.md",
-    "docs/start.md",
-    "docs/guides/integrator.md",
-    "docs/guides/importing.md",
-    "docs/guides/operating.md",
+# Pages in a row are read, and run, one after the other on one installation.
+JOURNEYS = (
+    ("README.md", "docs/guides/operating.md"),
+    ("docs/start.md",),
+    ("docs/guides/integrator.md", "docs/guides/importing.md"),
 )
 KEY = "documentation-example-key-0001"
 PASSWORD = "correct horse battery"
@@ -194,23 +193,23 @@ def run(commands: list[str], env: Mapping[str, str], cwd: Path) -> list[list[str
 # --- tests ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", RUN_PAGES)
-def test_the_examples_print_what_is_shown(page: str, home: Path) -> None:
-    """Every command of the page, in order, on a fresh installation."""
-    wanted = examples(ROOT / page)
-    assert wanted, f"{page} has no examples"
-    name = Path(page).stem.lower()
-    with service(home, name) as env:
-        printed = run([example.command for example in wanted], env, home)
-    wrong = [
-        f"$ {example.command}\n--- shown\n"
-        + "\n".join(example.shown)
-        + "\n--- printed\n"
-        + "\n".join(lines)
-        for example, lines in zip(wanted, printed, strict=True)
-        if not is_shown(example.shown, lines)
-    ]
-    assert not wrong, f"{page}:\n" + "\n\n".join(wrong)
+@pytest.mark.parametrize("journey", JOURNEYS, ids=lambda journey: journey[0])
+def test_the_examples_print_what_is_shown(journey: tuple[str, ...], home: Path) -> None:
+    """Every command of the pages, in order, from a fresh installation on."""
+    wrong: list[str] = []
+    with service(home, Path(journey[0]).stem.lower()) as env:
+        for page in journey:
+            wanted = examples(ROOT / page)
+            printed = run([example.command for example in wanted], env, home)
+            wrong += [
+                f"{page}: $ {example.command}\n--- shown\n"
+                + "\n".join(example.shown)
+                + "\n--- printed\n"
+                + "\n".join(lines)
+                for example, lines in zip(wanted, printed, strict=True)
+                if not is_shown(example.shown, lines)
+            ]
+    assert not wrong, "\n\n".join(wrong)
 
 
 def pages() -> list[Path]:
@@ -225,7 +224,7 @@ def test_every_page_whose_examples_are_marked_is_run() -> None:
         for page in pages()
         if "```console" in page.read_text(encoding="utf-8")
     }
-    assert marked == set(RUN_PAGES)
+    assert marked == {page for journey in JOURNEYS for page in journey}
 
 
 def test_every_link_within_the_documentation_leads_somewhere() -> None:

@@ -153,6 +153,10 @@ class Service:
         output, _ = await process.communicate()
         return process.returncode or 0, output.decode()
 
+    def last_errors(self) -> str:
+        """Return what the service's log says last, for whoever looks for the fault."""
+        return self.log.read_text()[-6000:]
+
     async def stop(self) -> None:
         """Stop it as Ctrl-C would."""
         if self.process is not None and self.process.returncode is None:
@@ -169,6 +173,7 @@ class Load:
 
     def __init__(self, service: Service, seed: int) -> None:
         self.history: dict[str, Sent] = {}
+        self.wrong: list[str] = []
         self._seed = seed
         self._running = True
         self._client = httpx.AsyncClient(
@@ -230,7 +235,7 @@ class Load:
         elif answer.status_code == 409:
             sent.told = "refused"
         elif answer.status_code != 503:
-            raise AssertionError(f"{answer.status_code} to {sent.body}: {answer.text}")
+            self.wrong.append(f"{key} was answered {answer.status_code}: {answer.text}")
 
     async def effects(self) -> dict[str, list[int]]:
         """Return the positions of the events of each key, from the log over HTTP."""
@@ -277,6 +282,9 @@ async def crash(
         await load.stop()
         await _judge(service, load, report)
         await load.close()
+        report.faults += load.wrong
+        if load.wrong:
+            report.faults.append(service.last_errors())
         status, output = await service.run("verify")
         if status != 0:
             report.faults.append(f"verify ended with {status}:\n{output}")

@@ -1,14 +1,12 @@
 """What the ledger should come to, in plain Python: the oracle of the stateful machine.
 
-It shares no code with the ledger: every question about the past is answered by going through
-everything that ever happened, at every time that something did. It knows nothing of streams,
-versions, snapshots or caches, and decides one command at a time.
+It shares no code with the ledger, and knows nothing of streams, versions, snapshots or caches:
+it decides one command at a time, on everything that ever happened (``model_places``).
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from schemas.common import Command
@@ -31,8 +29,8 @@ from schemas.stock import (
     ShipTransfer,
     TransferStock,
 )
+from tests.proof.model_places import ZERO, Count, Effect, Hold, Incoming, Movement, Place
 
-ZERO = Decimal(0)
 REFUSED = "refused"
 Positions = Mapping[str, int]
 Apply = Callable[[Positions], None]
@@ -40,127 +38,18 @@ Verdict = Apply | str
 """How to take a command in, given the positions of its events by type; or ``REFUSED``."""
 
 
-@dataclass
-class Hold:
-    """A claim; gone when nothing is left of it."""
-
-    quantity: Decimal
-    since: datetime
-    expires_at: datetime | None
-    owner: str | None
-
-
-@dataclass
-class Count:
-    """A count and all that it has moved, its revisions included."""
-
-    at: datetime
-    position: int
-    moved: Decimal
-    withdrawn: bool = False
-
-
-@dataclass
-class Incoming:
-    """What is left on its way of a transfer."""
-
-    quantity: Decimal
-    since: datetime
-    source: int
-
-
-@dataclass
-class Place:
-    """A product at a location. ``steps`` are (time, unrestricted, quarantine, claimed)."""
-
-    limit: Decimal
-    steps: list[tuple[datetime, Decimal, Decimal, Decimal]] = field(default_factory=list)
-    holds: dict[str, Hold] = field(default_factory=dict)
-    counts: list[Count] = field(default_factory=list)
-    incoming: dict[int, Incoming] = field(default_factory=dict)
-
-    def on_hand_at(self, at: datetime) -> tuple[Decimal, Decimal]:
-        """Return on hand and quarantine after everything of a time."""
-        there = [step for step in self.steps if step[0] <= at]
-        quarantine = sum((q for _, _, q, _ in there), ZERO)
-        return sum((u for _, u, _, _ in there), ZERO) + quarantine, quarantine
-
-    def live(self, reservation_id: str, now: datetime) -> Hold | None:
-        """Return a hold that has not expired."""
-        hold = self.holds.get(reservation_id)
-        if hold is None or (hold.expires_at is not None and hold.expires_at <= now):
-            return None
-        return hold
-
-    def expire(self, now: datetime) -> None:
-        """End the holds that have expired, as of when they did."""
-        for name, hold in list(self.holds.items()):
-            if hold.expires_at is not None and hold.expires_at <= now:
-                self.steps.append((hold.expires_at, ZERO, ZERO, -hold.quantity))
-                del self.holds[name]
-
-
-@dataclass
-class Movement:
-    """A leg of goods, as the movements' table should show it, and what undoing it takes."""
-
-    type: str
-    product: int
-    place: int
-    leg: tuple[str, int, str, int]
-    quantity: Decimal
-    at: datetime
-    transfer: int | None = None
-    direct: bool = False
-    count: Count | None = None
-    undone: bool = False
-    twin: "Movement | None" = None
-
-
-@dataclass
-class Effect:
-    """What a command changes at a place from a time on, with the count it must not disturb."""
-
-    place: Place
-    at: datetime
-    unrestricted: Decimal
-    quarantine: Decimal
-    claimed: Decimal
-    revised: Count | None
-
-    def fits(self, now: datetime) -> bool:
-        """Tell whether available and quarantine stay high enough, wherever this lowers them."""
-        own = [(self.at, self.unrestricted - self.claimed, self.quarantine)]
-        if self.revised is not None:
-            own.append((self.revised.at, -self.unrestricted - self.quarantine, ZERO))
-        if all(available >= 0 and quarantine >= 0 for _, available, quarantine in own):
-            return True
-        place = self.place
-        there = [(at, u - c, q) for at, u, q, c in place.steps]
-        for hold in place.holds.values():
-            if hold.expires_at is not None and hold.expires_at <= now:
-                there.append((hold.expires_at, hold.quantity, ZERO))
-        for time in sorted({at for at, *_ in [*own, *there] if at >= self.at}):
-            for figure, lowest in ((1, place.limit), (2, ZERO)):
-                lowered = sum((step[figure] for step in own if step[0] <= time), ZERO)
-                before = sum((step[figure] for step in there if step[0] <= time), ZERO)
-                if lowered < 0 and before + lowered < lowest:
-                    return False
-        return True
-
-
 class Model:
     """A tenant's stock."""
 
     def __init__(self) -> None:
-        self.now = datetime.min
+        self.now = datetime.min.replace(tzinfo=UTC)
         self.skus: dict[str, int] = {}
         self.products = 0
         self.limits: dict[str, tuple[int, Decimal]] = {}
         self.places: dict[tuple[int, int], Place] = {}
         self.accounts: dict[tuple[int, int, str], Decimal] = defaultdict(lambda: ZERO)
         self.movements: list[Movement] = []
-        self.by_position: dict[int, Movement | str] = {}
+        self.by_position: dict[int, Movement] = {}
         self.transfers = 0
 
     def judge(self, command: Command) -> Verdict:
@@ -276,12 +165,17 @@ class Model:
         at, quantity = command.effective_at or self.now, command.quantity
         match command:
             case ReceiveStock():
-                kind, leg, change = "StockReceived", (command.source, "unrestricted"), (quantity,)
+                kind, leg, change = (
+                    "StockReceived",
+                    (command.source, "unrestricted"),
+                    (quantity, ZERO),
+                )
             case IssueStock():
-                kind, leg, change = "StockIssued", ("unrestricted", "customer"), (-quantity,)
+                kind, leg = "StockIssued", ("unrestricted", "customer")
+                change = (-quantity, ZERO)
             case AdjustStock():
                 leg = ("adjustment", "unrestricted")
-                kind, change = "StockAdjusted", (quantity,)
+                kind, change = "StockAdjusted", (quantity, ZERO)
                 if quantity < 0:
                     leg = leg[::-1]
             case QuarantineStock():
@@ -495,7 +389,7 @@ class Model:
 
     def _reverse(self, command: ReverseMovement) -> Verdict:
         named = self.by_position.get(command.position)
-        if not isinstance(named, Movement) or named.undone:
+        if named is None or named.undone:
             return REFUSED
         movements = [named] if named.twin is None else [named, named.twin]
         at = command.effective_at or (named.at if named.count else self.now)

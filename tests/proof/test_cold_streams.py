@@ -103,7 +103,7 @@ async def test_memory_is_bounded_and_forgetting_changes_no_decision(ledger: Ledg
 
         await _events(committer, desk, skus, register)
         await _events(committer, desk, skus, lambda n: receive(n % 50 + 1, sku=f"S{n}"))
-        assert committer._writers[desk.tenant_id].working_set.size() > 0
+        held = committer._writers[desk.tenant_id].working_set
         dice = random.Random(1)
         for _ in range(150):
             n = dice.randrange(skus)
@@ -115,7 +115,6 @@ async def test_memory_is_bounded_and_forgetting_changes_no_decision(ledger: Ledg
                 atomic=False,
             )
             assert [r.refused for r in done.results] == ["insufficient_stock", None, None]
-            held = committer._writers[desk.tenant_id].working_set
         # A product's state, its stock's state and its alias; the place's state and alias.
         assert held.size() <= 200
     rows = await ledger.rows(

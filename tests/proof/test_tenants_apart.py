@@ -16,10 +16,12 @@ import pytest
 from api.app import endpoints
 from api.endpoint import Endpoint
 from deploy.bootstrap import found_tenant
-from deploy.wiring import House
+from deploy.settings import Settings
+from deploy.wiring import house_at
 from ledger.domain.registry import COMMANDS
 from ledger.store import tenant_transaction
 from tests.support.api import Service, running_service
+from tests.support.postgres import TestServer
 
 CANARY = "CANARY"
 KNOWN: Mapping[str, Any] = {
@@ -45,6 +47,8 @@ KNOWN: Mapping[str, Any] = {
 }
 """What the attacker sends under each name: what is the victim's, and not the attacker's."""
 
+# What is made there is the attacker's own, and must not take the victim's names.
+CREATING = ("/api/products", "/api/warehouses")
 # Never ends by itself; tests/integration/test_feed.py holds the feed behind it to one tenant.
 LIVE = "/api/ledger/events/stream"
 NOT_FOUND = {"product_not_found", "location_not_found", "not_found", "movement_not_found",
@@ -59,10 +63,16 @@ class Attack(NamedTuple):
     victim_key: str
 
 
-@pytest.fixture
-async def attack(house: House) -> AsyncIterator[Attack]:
+@pytest.fixture(scope="module")
+async def attack(
+    postgres: TestServer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Attack]:
     """An attacker with next to nothing, and a victim with plenty."""
-    async with running_service(house) as service:
+    async with (
+        postgres.fresh_database() as address,
+        house_at(Settings(data_dir=tmp_path_factory.mktemp("attack")), address) as house,
+        running_service(house) as service,
+    ):
         victim = await found_tenant(house, f"{CANARY} Ltd", email="canary@victim.example")
         for number in range(1, 6):
             await _victims(service, victim.api_key, number)
@@ -115,6 +125,8 @@ def _value(name: str, kind: Any) -> Any:
         schema = schema["anyOf"][0]
     if "enum" in schema:
         return schema["enum"][0]
+    if schema.get("format") == "decimal":
+        return "1"
     return {
         "integer": 1, "number": 1, "boolean": True, "array": [], "object": {},
     }.get(schema.get("type", "string"), "x@example.com")  # fmt: skip
@@ -130,13 +142,22 @@ def _body(struct: Any, *, with_known: bool = True) -> dict[str, Any]:
 
 
 async def _send(attack: Attack, endpoint: Endpoint, **headers: str) -> httpx.Response:
-    path = endpoint.path
+    path = path_of = endpoint.path
     for name, value in {**KNOWN, "code": "not_found", "file": "swagger-ui.css"}.items():
         path = path.replace(f"{{{name}}}", str(value)).replace(f"{{{name}:path}}", str(value))
     parameters = {p.name: KNOWN[p.name] for p in endpoint.parameters if p.name in KNOWN}
     body = None if endpoint.body is None else _body(endpoint.body)
-    if body is not None and {"product_id", "sku"} <= body.keys():
-        del body["sku"]
+    if body is not None and ("{id}" in path_of or path_of in CREATING):
+        body |= {name: f"FREE-{endpoint.method}" for name in ("sku", "code") if name in body}
+    for ours, ledgers in (
+        ("product_id", "sku"),
+        ("warehouse_id", "location_id"),
+        ("from_warehouse_id", "from_location_id"),
+        ("to_warehouse_id", "to_location_id"),
+        ("warehouse_id", "location"),
+    ):
+        if body is not None and {ours, ledgers} <= body.keys():
+            del body[ledgers]
     # A key may only read and write stock; the owner may do all.
     return await attack.service.call(
         endpoint.method, path, body, params=parameters, headers=headers,
@@ -304,7 +325,7 @@ async def test_no_row_can_be_written_for_another_tenant(attack: Attack) -> None:
     """Nor one of one's own be given to another."""
     victim = attack.victim_id
     for statement in (
-        f"INSERT INTO ledger.event SELECT {victim}, 10000, 'x-1', 1, type, 1, data, meta,"
+        f"INSERT INTO ledger.event SELECT {victim}, 9999, stream, 1, type, 1, data, meta,"
         " effective_at, recorded_at, leaf_hash FROM ledger.event LIMIT 1",
         f"UPDATE ledger.head SET tenant_id = {victim}",
         f"UPDATE projections.stock_level SET tenant_id = {victim}",

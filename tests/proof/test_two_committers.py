@@ -140,7 +140,7 @@ async def test_one_of_two_who_read_the_same_version_wins(ledger: Ledger) -> None
 
 async def _make_key(ledger: Ledger, desk: Desk, key_id: int) -> None:
     await ledger.administer(
-        f"SET ROLE stockledger_owner; SELECT set_config('ledger.tenant', '{desk.tenant_id}', false);"
+        f"SET ROLE stockledger_owner; SET ledger.tenant = {desk.tenant_id};"
         "INSERT INTO access.api_key (tenant_id, key_id, name, key_prefix, key_hash, permissions,"
         f" created_by, created_at) VALUES ({desk.tenant_id}, {key_id}, 'k', 'p',"
         f" sha256('{desk.tenant_id}.{key_id}'), '{{write}}', 'proof', now())"
