@@ -325,8 +325,10 @@ async def test_no_row_can_be_written_for_another_tenant(attack: Attack) -> None:
     """Nor one of one's own be given to another."""
     victim = attack.victim_id
     for statement in (
-        f"INSERT INTO ledger.event SELECT {victim}, 9999, stream, 1, type, 1, data, meta,"
-        " effective_at, recorded_at, leaf_hash FROM ledger.event LIMIT 1",
+        (
+            f"INSERT INTO ledger.event SELECT {victim}, 9999, stream, 1, type, 1, data, meta,"
+            " effective_at, recorded_at, leaf_hash FROM ledger.event LIMIT 1"
+        ),
         f"UPDATE ledger.head SET tenant_id = {victim}",
         f"UPDATE projections.stock_level SET tenant_id = {victim}",
         f"INSERT INTO ledger.snapshot VALUES ({victim}, 'stock-5-5', 9999, 1, '{{}}')",
