@@ -12,6 +12,7 @@ from api.endpoint import Media, Routes
 from api.metrics import QUEUED
 from api.problems import Problem, every_kind, type_uri
 from api.reply import Reply, encode
+from ledger.session import CONNECTION_LOST
 from schemas.http_common import HealthReply, ProblemKindReply, ProblemKindsReply
 
 routes = Routes("Operations")
@@ -45,7 +46,7 @@ async def ready(call: Call) -> Reply:
     try:
         async with asyncio.timeout(READY_TIMEOUT_S):
             await call.house.pool.fetchval("SELECT 1")
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+    except (asyncpg.PostgresError, *CONNECTION_LOST):
         return Reply(503, encode(HealthReply(status="unready", checks={"database": "unreachable"})))
     return Reply(200, encode(HealthReply(status="ready", checks={"database": "ok"})))
 

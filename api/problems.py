@@ -20,6 +20,7 @@ from ledger.errors import (
     QueueFull,
     VersionConflict,
 )
+from ledger.session import CONNECTION_LOST
 
 
 class Kind(NamedTuple):
@@ -166,16 +167,7 @@ def of_exception(exception: Exception) -> Problem | None:
             return unauthenticated(
                 "This credential is no longer valid; sign in again or use another API key."
             )
-        case (
-            asyncpg.PostgresConnectionError()
-            | asyncpg.CannotConnectNowError()
-            | asyncpg.AdminShutdownError()
-            | asyncpg.CrashShutdownError()
-            | asyncpg.TooManyConnectionsError()
-            | asyncpg.InterfaceError()
-            | ConnectionError()
-            | TimeoutError()
-        ):
+        case _ if isinstance(exception, (*CONNECTION_LOST, asyncpg.TooManyConnectionsError)):
             return Problem(
                 "unavailable",
                 "The database cannot be reached; try again shortly.",

@@ -17,6 +17,7 @@ import asyncpg
 import structlog
 from prometheus_client import Counter
 
+from ledger.session import CONNECTION_LOST
 from ledger.store import Pool, tenant_transaction
 
 QUEUE_MAX: Final = 50_000
@@ -101,7 +102,7 @@ class UsageLog:
     async def _flush_or_drop(self) -> None:
         try:
             await self.flush()
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as fault:
+        except (asyncpg.PostgresError, *CONNECTION_LOST) as fault:
             log.warning("api key log not written", fault=type(fault).__name__)
 
     async def flush(self) -> None:

@@ -33,6 +33,7 @@ from ledger.domain.decision import RecordedEvent
 from ledger.feed import Feed, RawEvent
 from ledger.mapper import EVENT_TYPES, decode_event, is_ours, split_topic, topic_of
 from ledger.ports import InlineProjections, Meta
+from ledger.session import CONNECTION_LOST
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -274,7 +275,7 @@ def library_errors() -> Generator[None, None, None]:
         raise persistence.IntegrityError(str(error)) from error
     except (asyncpg.DataError, UnicodeError, struct.error) as error:
         raise persistence.DataError(str(error)) from error
-    except (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, OSError) as error:
+    except CONNECTION_LOST as error:
         raise persistence.OperationalError(str(error)) from error
     except asyncpg.PostgresError as error:
         raise persistence.DatabaseError(str(error)) from error

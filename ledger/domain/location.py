@@ -33,6 +33,7 @@ from schemas.location import (
     LocationOpened,
     LocationRevised,
     OpenLocation,
+    ReviseLocation,
 )
 
 FIRST_LOCATION_ID: Final = 1
@@ -104,6 +105,8 @@ class LocationDecider(Decider):
         location_id = _id(command, refs)
         name = stream(location_id)
         state: LocationState = states[name]
+        if not state.location_id and isinstance(command, ReviseLocation):
+            return LocationNotFound(location_id=location_id)
         refusal = _refusal(command, location_id, facts)
         if refusal is not None:
             return refusal
@@ -112,8 +115,6 @@ class LocationDecider(Decider):
             if location_id == FIRST_LOCATION_ID:
                 said["is_default"] = True
             return [NewEvent(name, LocationOpened(location_id=location_id, **said))]
-        if not state.location_id:
-            return LocationNotFound(location_id=location_id)
         event = LocationRevised(location_id=location_id, **said)
         # Saying again that it is the default is news when another became it meanwhile.
         if fingerprint(event) == state.facts and not event.is_default:

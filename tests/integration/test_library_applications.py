@@ -78,7 +78,7 @@ class CountHandled(Projection[Handled]):
     """Counts our events and the library's own."""
 
     @singledispatchmethod
-    def process_event(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def process_event(  # pyright: ignore[reportIncompatibleVariableOverride]
         self, domain_event: Any, tracking: Tracking
     ) -> None:
         self.view.count(type(domain_event).__qualname__, tracking)

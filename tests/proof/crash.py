@@ -154,8 +154,9 @@ class Service:
         return process.returncode or 0, output.decode()
 
     def last_errors(self) -> str:
-        """Return what the service's log says last, for whoever looks for the fault."""
-        return self.log.read_text()[-6000:]
+        """Return the last errors of the service's log, for whoever looks for the fault."""
+        lines = self.log.read_text().splitlines()
+        return "\n".join([line for line in lines if '"level": "error"' in line][-5:])
 
     async def stop(self) -> None:
         """Stop it as Ctrl-C would."""
