@@ -11,6 +11,7 @@ import asyncpg
 import msgspec
 
 from api.reply import PROBLEM, Headers, Reply, encode
+from ledger.domain import refusals
 from ledger.domain.decision import Refusal
 from ledger.errors import (
     CredentialRevoked,
@@ -79,12 +80,21 @@ def kind_of(code: str) -> Kind:
 
 def every_kind() -> dict[str, Kind]:
     """Return every kind of problem by its code: those listed here, and the ledger's refusals."""
-    codes = {refusal.CODE: None for refusal in _refusals(Refusal)}
+    codes = [refusal.CODE for refusal in all_refusals()]
     return KINDS | {code: kind_of(code) for code in codes if code not in KINDS}
 
 
-def _refusals(kind: type[Refusal]) -> list[type[Refusal]]:
-    return [r for direct in kind.__subclasses__() for r in (direct, *_refusals(direct))]
+def all_refusals() -> list[type[Refusal]]:
+    """Return every kind of refusal, in the order in which they are declared."""
+    assert refusals.InsufficientStock.CODE, "the module must be loaded for its classes to count"
+    found: list[type[Refusal]] = []
+    waiting = list(Refusal.__subclasses__())
+    while waiting:
+        kind = waiting.pop(0)
+        waiting = [*kind.__subclasses__(), *waiting]
+        if "CODE" in kind.__dict__:
+            found.append(kind)
+    return found
 
 
 def type_uri(code: str) -> str:

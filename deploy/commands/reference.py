@@ -23,10 +23,9 @@ from api.app import endpoints
 from api.endpoint import Endpoint, Media
 from api.ledger_commands import CLIENT_COMMANDS
 from api.openapi import problem_codes
-from api.problems import KINDS, kind_of, type_uri
+from api.problems import KINDS, all_refusals, kind_of, type_uri
 from deploy.commands._limits import limits_page
 from deploy.settings import Settings, markdown
-from ledger.domain import refusals
 from ledger.domain.decision import Refusal
 from ledger.domain.registry import COMMANDS
 from ledger.mapper import EVENT_TYPES
@@ -203,19 +202,6 @@ def events_page() -> str:
         lines += [f"Schema version {kind.SCHEMA_VERSION}.", ""]
         lines += _fields(kind)
     return _page(lines)
-
-
-def all_refusals() -> list[type[Refusal]]:
-    """Return every kind of refusal, in the order in which they are declared."""
-    assert refusals.InsufficientStock.CODE, "the module must be loaded for its classes to count"
-    found: list[type[Refusal]] = []
-    waiting = list(Refusal.__subclasses__())
-    while waiting:
-        kind = waiting.pop(0)
-        waiting = [*kind.__subclasses__(), *waiting]
-        if "CODE" in kind.__dict__:
-            found.append(kind)
-    return found
 
 
 def errors_page() -> str:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.commands.reference import PAGES, all_refusals
+from api.problems import all_refusals
+from deploy.commands.reference import PAGES
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
 
