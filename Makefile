@@ -50,7 +50,7 @@ format: $(STAMP) ## Put the code into its form
 	@$(BIN)/ruff format $(CODE)
 
 bench: $(STAMP) ## Measure; the table goes to docs/reference/performance.md
-	@$(BIN)/python -m tests.bench
+	@$(BIN)/python -m tests.bench --write
 
 crash: $(STAMP) ## Kill the service and its database under load, again and again (minutes)
 	@$(BIN)/python -m tests.proof.crash --kills $(KILLS)

@@ -79,7 +79,10 @@ class Draft:
         """Return the owner of an alias, None when it has none; raise Unread when unknown."""
         owner = self._aliases.get(alias) if self._aliases else None
         if owner is None:
-            owner = self.working_set.aliases.get(alias)
+            aliases = self.working_set.aliases
+            owner = aliases.young.get(alias)
+            if owner is None:
+                owner = aliases.get(alias)
             if owner is None:
                 raise Unread(aliases=[alias])
         return owner or None
@@ -87,10 +90,11 @@ class Draft:
     def states_of(self, streams: Sequence[str]) -> dict[str, State]:
         """Return the states of streams; raise Unread for those that are not held."""
         here, held = self._states, self.working_set.states
+        young = held.young
         found: dict[str, State] = {}
         missing: list[str] = []
         for stream in streams:
-            entry = here.get(stream) or held.get(stream)
+            entry = here.get(stream) or young.get(stream) or held.get(stream)
             if entry is not None:
                 found[stream] = entry[1]
             elif self._is_new(stream):
@@ -138,12 +142,14 @@ class Draft:
     ) -> list[RecordedEvent]:
         """Add a decision's events, and bring ``states`` to what they are after them."""
         tenant_id, now, now_us = self.working_set.tenant_id, self.now, self._now_us
+        here, young = self._states, self.working_set.states.young
         meta_bytes = meta.encode()
         position = self.position
         appended: list[RecordedEvent] = []
         for stream, event, event_at in decided:
             effective_at = event_at or default_at
-            version, state = self._held(stream)
+            before = here.get(stream)
+            version, state = before or young.get(stream) or self._held(stream)
             version += 1
             position += 1
             data = encode_event(event)
@@ -177,8 +183,8 @@ class Draft:
                 )
             )
             after = registry.evolve_by(type(event))(state, new)
-            self._undo.append((stream, self._states.get(stream)))
-            self._states[stream] = (version, after)
+            self._undo.append((stream, before))
+            here[stream] = (version, after)
             states[stream] = after
             if version % SNAPSHOT_EVERY_EVENTS == 0:
                 self._snapshots_due.add(stream)

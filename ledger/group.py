@@ -58,11 +58,15 @@ class KeyReused(Refusal, frozen=True, kw_only=True):
 class _Handler(NamedTuple):
     resolve: Resolver
     decider: Decider
+    asks_aliases: bool
 
 
 _handlers: dict[type[Command], _Handler] = {
-    command_type: _Handler(resolver_for(command_type), registry.decider_for(command_type))
+    command_type: _Handler(
+        resolver_for(command_type), decider, type(decider).aliases is not Decider.aliases
+    )
     for command_type in registry.COMMANDS.values()
+    for decider in [registry.decider_for(command_type)]
 }
 
 
@@ -312,7 +316,7 @@ class Group:
         lookups: Mapping[Lookup, Any],
     ) -> Outcome:
         """Decide a command with what is in memory; raise Unread or _NotLookedUp for what is not."""
-        resolve, decider = _handlers[type(command)]
+        resolve, decider, asks_aliases = _handlers[type(command)]
         draft, facts = self.draft, self._facts
         refs = resolve(command, draft.find_alias)
         if isinstance(refs, Refusal):
@@ -320,8 +324,8 @@ class Group:
         counter = decider.allocates(command)
         if counter is not None:
             refs = refs._replace(new_id=draft.next_id(counter))
-        aliases = decider.aliases(command)
-        if aliases:
+        if asks_aliases:
+            aliases = decider.aliases(command)
             facts = facts._replace(aliases={alias: draft.find_alias(alias) for alias in aliases})
         streams = decider.streams(command, refs)
         states = draft.states_of(streams)
@@ -347,9 +351,9 @@ class Group:
             return Outcome(decision)
         if not decision:
             return Outcome(None, (), states)
-        unread = [new.stream for new in decision if new.stream not in states]
-        if unread:
-            states.update(draft.states_of(unread))
+        for new in decision:
+            if new.stream not in states:
+                states.update(draft.states_of([new.stream]))
         if counter is not None:
             draft.take_id(counter)
         default_at: datetime = getattr(command, "effective_at", None) or draft.now

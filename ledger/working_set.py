@@ -25,34 +25,35 @@ class Generations(Generic[Key, Value]):
     """A bounded map that forgets what has not been used for longest, in two generations.
 
     What is used moves to the young one; when that is turned over, what stayed old is gone.
-    It costs one look-up a use, where a linked list would cost three.
+    It costs one look-up a use, where a linked list would cost three. ``young`` may be looked
+    into directly where that is worth a call: what is there has been used, and stays.
     """
 
-    __slots__ = ("_old", "_young")
+    __slots__ = ("_old", "young")
 
     def __init__(self) -> None:
-        self._young: dict[Key, Value] = {}
+        self.young: dict[Key, Value] = {}
         self._old: dict[Key, Value] = {}
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self.young) + len(self._old)
 
     def get(self, key: Key) -> Value | None:
         """Return a value and count it as used; None when there is none."""
-        value = self._young.get(key)
+        value = self.young.get(key)
         if value is None:
             value = self._old.pop(key, None)
             if value is not None:
-                self._young[key] = value
+                self.young[key] = value
         return value
 
     def __setitem__(self, key: Key, value: Value) -> None:
-        self._young[key] = value
+        self.young[key] = value
         self._old.pop(key, None)
 
     def update(self, values: dict[Key, Value]) -> None:
         """Put in many at once."""
-        self._young.update(values)
+        self.young.update(values)
         if self._old:
             for key in values:
                 self._old.pop(key, None)
@@ -61,19 +62,19 @@ class Generations(Generic[Key, Value]):
         """Return the keys that have a value, by going through all of them."""
         return [
             key
-            for generation in (self._young, self._old)
+            for generation in (self.young, self._old)
             for key, held in generation.items()
             if held == value
         ]
 
     def turn(self) -> None:
         """Forget the old generation; the young one becomes it."""
-        self._old = self._young
-        self._young = {}
+        self._old = self.young
+        self.young = {}
 
     def turn_over(self, maximum: int) -> None:
         """Keep at most ``maximum`` entries."""
-        if len(self._young) > maximum // 2:
+        if len(self.young) > maximum // 2:
             self.turn()
 
 
