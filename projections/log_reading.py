@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Container, Iterable
 from typing import Final, NamedTuple
 
 from ledger.domain.decision import RecordedEvent
-from ledger.mapper import EVENT_TYPES, decode_event
+from ledger.mapper import EVENT_TYPES, decode_event, is_ours
 from projections.projection import Connection, Projection
 from schemas.common import Event
 
@@ -77,14 +77,17 @@ async def read_events(
             )
             for position, stream, version, type_name, schema_version, data, effective_at,
                 recorded_at in rows
-            if type_name in types or is_unknown(type_name)
+            if type_name in types or is_unknown(stream, type_name)
         ],
     )  # fmt: skip
 
 
-def is_unknown(type_name: str) -> bool:
-    """Tell whether a stored type is neither one of ours nor a topic of the library's."""
-    return type_name not in EVENT_TYPES and ":" not in type_name
+def is_unknown(stream: str, type_name: str) -> bool:
+    """Tell whether an event in one of our streams is of a type that this release does not know.
+
+    Streams of an application of the library's share the log; their events are not ours to read.
+    """
+    return type_name not in EVENT_TYPES and is_ours(stream)
 
 
 async def read_ahead(

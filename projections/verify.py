@@ -273,7 +273,7 @@ class _Verification:
                 self._leaves.add(
                     f"position {position} ({type_name}) is not as it was when it was hashed"
                 )
-            if type_name in self._types or is_unknown(type_name):
+            if type_name in self._types or is_unknown(stream, type_name):
                 try:
                     event = decode_event(type_name, schema_version, data)
                 except UnreadableEvent as error:
