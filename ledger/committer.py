@@ -14,7 +14,6 @@ dropped and the groups concerned are done again, each under the head's lock.
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -31,6 +30,7 @@ from ledger.session import CONNECTION_LOST, Session
 from ledger.store import IdempotencyRow, Pool
 from ledger.submission import Reply, Submission
 from ledger.working_set import RECENT_KEYS_MAX, WorkingSet
+from ledger.writer import Flight, Ticket, Writer
 
 LOCKED_GROUPS_AFTER_CONTENTION = 16
 OVERLAP_FROM_COMMANDS = 256
@@ -51,40 +51,8 @@ class GroupReport(NamedTuple):
     refusals: Sequence[Refusal]
 
 
-class _Ticket(NamedTuple):
-    submission: Submission
-    commands: int
-    reply: "asyncio.Future[Reply]"
-
-
-class _Flight(NamedTuple):
-    """A group whose transaction is under way; the task tells whether it was committed.
-
-    ``in_line`` is set once it holds the head: only then may the next one ask for it, or they
-    could come in the wrong order.
-    """
-
-    tickets: Sequence[_Ticket]
-    task: "asyncio.Task[bool]"
-    in_line: asyncio.Event
-
-
 class _Stale(Exception):
     """Another process has moved the head since this group was decided."""
-
-
-class _Writer:
-    """A tenant's queue and what its writer knows."""
-
-    def __init__(self, tenant_id: int) -> None:
-        self.working_set = WorkingSet(tenant_id)
-        self.queue: deque[_Ticket] = deque()
-        self.queued_commands = 0
-        self.arrived = asyncio.Event()
-        self.task: asyncio.Task[None] | None = None
-        self.flight: _Flight | None = None
-        self.locked_groups = 0
-        self.used_at = 0.0
 
 
 class Committer:
@@ -113,7 +81,7 @@ class Committer:
         self._tenants_cached_max = tenants_cached_max
         self._on_group = on_group
         self._on_commit = on_commit
-        self._writers: dict[int, _Writer] = {}
+        self._writers: dict[int, Writer] = {}
         self._closing = False
         self.queued_commands = 0
 
@@ -137,7 +105,7 @@ class Committer:
             raise QueueFull(retry_after_s=1)
         writer = self._writer(submission.tenant_id)
         reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        writer.queue.append(_Ticket(submission, commands, reply))
+        writer.queue.append(Ticket(submission, commands, reply))
         writer.queued_commands += commands
         self.queued_commands += commands
         writer.arrived.set()
@@ -151,11 +119,11 @@ class Committer:
             writer.arrived.set()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _writer(self, tenant_id: int) -> _Writer:
+    def _writer(self, tenant_id: int) -> Writer:
         writer = self._writers.get(tenant_id)
         if writer is None:
             self._forget_idle_tenants()
-            writer = self._writers[tenant_id] = _Writer(tenant_id)
+            writer = self._writers[tenant_id] = Writer(tenant_id)
         if writer.task is None or writer.task.done():
             writer.task = asyncio.create_task(
                 self._write(writer), name=f"committer of tenant {tenant_id}"
@@ -171,7 +139,7 @@ class Committer:
 
     # --- one tenant's writer ------------------------------------------------------------
 
-    async def _write(self, writer: _Writer) -> None:
+    async def _write(self, writer: Writer) -> None:
         while True:
             if not writer.queue:
                 if writer.flight is not None:
@@ -207,9 +175,9 @@ class Committer:
             writer.used_at = time.monotonic()
             self._bound_memory()
 
-    def _take(self, writer: _Writer) -> list[_Ticket]:
+    def _take(self, writer: Writer) -> list[Ticket]:
         """Take what waits, oldest first, up to the limit on a group; at least one submission."""
-        tickets: list[_Ticket] = []
+        tickets: list[Ticket] = []
         commands = 0
         while writer.queue:
             next_commands = writer.queue[0].commands
@@ -221,7 +189,7 @@ class Committer:
         self.queued_commands -= commands
         return tickets
 
-    async def _take_off(self, writer: _Writer, tickets: Sequence[_Ticket]) -> None:
+    async def _take_off(self, writer: Writer, tickets: Sequence[Ticket]) -> None:
         """Decide a group and start its transaction; the one before it may still be under way."""
         suspected = self._keys_used_lately(writer.working_set, tickets)
         before = writer.flight
@@ -262,14 +230,14 @@ class Committer:
         )
         # One at a time may be under way besides the one that was just started.
         if before is not None and not await before.task:
-            writer.flight = _Flight([*before.tickets, *tickets], task, in_line)
+            writer.flight = Flight([*before.tickets, *tickets], task, in_line)
             await task
             writer.flight = None
             await self._do_again(writer, [before.tickets, tickets])
             return
-        writer.flight = _Flight(tickets, task, in_line)
+        writer.flight = Flight(tickets, task, in_line)
 
-    async def _land(self, writer: _Writer) -> None:
+    async def _land(self, writer: Writer) -> None:
         """Wait for the group in flight; do it again when it did not commit."""
         flight = writer.flight
         if flight is None:
@@ -278,7 +246,7 @@ class Committer:
         if not await flight.task:
             await self._do_again(writer, [flight.tickets])
 
-    async def _do_again(self, writer: _Writer, groups: Iterable[Sequence[_Ticket]]) -> None:
+    async def _do_again(self, writer: Writer, groups: Iterable[Sequence[Ticket]]) -> None:
         writer.working_set.forget()
         writer.locked_groups = LOCKED_GROUPS_AFTER_CONTENTION
         for tickets in groups:
@@ -287,13 +255,13 @@ class Committer:
 
     async def _fly(
         self,
-        writer: _Writer,
-        before: _Flight | None,
+        writer: Writer,
+        before: Flight | None,
         in_line: asyncio.Event,
         session: Session,
         group: Group,
         head: store.Head,
-        tickets: Sequence[_Ticket],
+        tickets: Sequence[Ticket],
         replies: Sequence[Reply | LedgerError],
         began: float,
     ) -> bool:
@@ -332,7 +300,7 @@ class Committer:
         self._answered(writer, group, tickets, replies, began, contended=False)
         return True
 
-    async def _commit_carefully(self, writer: _Writer, tickets: Sequence[_Ticket]) -> None:
+    async def _commit_carefully(self, writer: Writer, tickets: Sequence[Ticket]) -> None:
         """Commit a group under the head's lock, and answer every ticket, come what may.
 
         A group that fails is tried one by one, so that a failing submission is answered alone
@@ -364,7 +332,7 @@ class Committer:
         _answer_all(tickets, LedgerUnavailable("The log is contended; nothing was recorded."))
 
     @staticmethod
-    def _keys_used_lately(working_set: WorkingSet, tickets: Iterable[_Ticket]) -> set[str]:
+    def _keys_used_lately(working_set: WorkingSet, tickets: Iterable[Ticket]) -> set[str]:
         recent = working_set.recent_keys
         return {
             k for ticket in tickets for k in ticket.submission.idempotency_keys() if recent.get(k)
@@ -380,7 +348,7 @@ class Committer:
         return await store.read_kept_responses(connection, working_set.tenant_id, suspected)
 
     async def _transact(
-        self, writer: _Writer, tickets: Sequence[_Ticket], suspected: set[str]
+        self, writer: Writer, tickets: Sequence[Ticket], suspected: set[str]
     ) -> None:
         """Decide and commit a group in one transaction that holds the head, then answer.
 
@@ -425,9 +393,9 @@ class Committer:
 
     def _answered(
         self,
-        writer: _Writer,
+        writer: Writer,
         group: Group,
-        tickets: Sequence[_Ticket],
+        tickets: Sequence[Ticket],
         replies: Sequence[Reply | LedgerError],
         began: float,
         *,
@@ -451,7 +419,7 @@ class Committer:
             # What is committed and answered stays so, whatever becomes of those who watch.
             _log.exception("observer_failed", tenant_id=writer.working_set.tenant_id)
 
-    async def _decide(self, group: Group, tickets: Sequence[_Ticket]) -> list[Reply | LedgerError]:
+    async def _decide(self, group: Group, tickets: Sequence[Ticket]) -> list[Reply | LedgerError]:
         replies: list[Reply | LedgerError] = []
         for ticket in tickets:
             try:
@@ -508,7 +476,7 @@ def _is_used_key(error: Exception) -> bool:
     )
 
 
-def _answer(ticket: _Ticket, reply: Reply | BaseException) -> None:
+def _answer(ticket: Ticket, reply: Reply | BaseException) -> None:
     """Give a waiting request its reply, unless it has gone away."""
     if ticket.reply.done():
         return
@@ -518,6 +486,6 @@ def _answer(ticket: _Ticket, reply: Reply | BaseException) -> None:
         ticket.reply.set_exception(reply)
 
 
-def _answer_all(tickets: Iterable[_Ticket], error: BaseException) -> None:
+def _answer_all(tickets: Iterable[Ticket], error: BaseException) -> None:
     for ticket in tickets:
         _answer(ticket, error)

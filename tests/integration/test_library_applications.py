@@ -24,7 +24,7 @@ from ledger.bridge import Bridge, BridgeApplicationRecorder, BridgeFactory
 from ledger.mapper import StreamEvent, StructMapper
 from projections.engine import Engine
 from tests.golden.examples import EXAMPLES
-from tests.support.library_log import app_url, fresh_database, new_tenant
+from tests.support.guest_log import app_url, fresh_database, new_tenant
 from tests.support.postgres import TestServer
 
 STOCK_EVENTS = [one for one in EXAMPLES if one.TYPE in ("StockReceived", "StockIssued")]

@@ -34,7 +34,7 @@ from ledger.bridge import (
     BridgeFactory,
     BridgeSnapshotRecorder,
 )
-from tests.support.library_log import app_url, fresh_database, new_tenant
+from tests.support.guest_log import app_url, fresh_database, new_tenant
 from tests.support.postgres import TestServer
 
 
