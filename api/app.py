@@ -14,14 +14,26 @@ from litestar.types import Receive, Scope, Send
 from api import (
     api_keys,
     auth,
+    batches,
+    books,
+    categories,
+    customers,
     external,
+    external_orders,
     inventory,
     ledger_commands,
     ledger_events,
     operations,
+    order_actions,
+    orders,
+    price_tiers,
     products,
+    purchase_orders,
+    reports,
+    serials,
     stock,
     stock_commands,
+    suppliers,
     users,
     warehouses,
 )
@@ -37,14 +49,26 @@ from api.usage import UsageLog
 
 RESOURCES: Final = (
     auth,
+    categories,
     products,
     warehouses,
     inventory,
     stock,
     stock_commands,
+    orders,
+    order_actions,
+    price_tiers,
+    customers,
+    suppliers,
+    purchase_orders,
+    batches,
+    serials,
+    reports,
+    books,
     api_keys,
     users,
     external,
+    external_orders,
     ledger_commands,
     ledger_events,
     operations,
@@ -83,7 +107,8 @@ def create_app(house: House) -> Litestar:
         ),
     )
     # Outside Litestar's own handler, so that what no route takes passes the gate as well.
-    app.asgi_handler = Gate(app.asgi_handler, house, usage)
+    direct = {key: serve for each in RESOURCES for key, serve in each.routes.direct.items()}
+    app.asgi_handler = Gate(app.asgi_handler, house, usage, direct)
     if observe_group not in house.group_observers:
         house.group_observers.append(observe_group)
     return app

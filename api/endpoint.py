@@ -1,8 +1,9 @@
 """Routes as declarations: what OpenAPI says of one is what its wrapper enforces.
 
 A handler takes a `Call` and returns a `Reply`. The wrapper is all that stands between it and
-Litestar's router: it asks for the role or scope, and turns exceptions into problems. There is
-no dependency injection and no model built per request on this path.
+the gate, for a path without parameters, or Litestar's router, for any other: it asks for the
+role or scope, and turns exceptions into problems. There is no dependency injection and no model
+built per request on this path.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -21,6 +22,8 @@ from api.reply import Reply
 from schemas.access import Role, Scope
 
 Handler = Callable[[Call], Awaitable[Reply]]
+Serve = Callable[[Call], Awaitable[Reply]]
+"""A handler in its wrapper: it raises nothing."""
 BODY_BYTES_MAX: Final = 64 * 1024
 
 log = structlog.get_logger("stockledger.api")
@@ -70,6 +73,7 @@ class Routes:
         self.tag = tag
         self.endpoints: list[Endpoint] = []
         self.handlers: list[HTTPRouteHandler] = []
+        self.direct: dict[tuple[str, str], Serve] = {}
 
     def add(
         self,
@@ -111,22 +115,23 @@ class Routes:
                 conditional=conditional,
             )
             self.endpoints.append(endpoint)
-            self.handlers.append(_route_handler(endpoint, handler))
+            serve = _serving(endpoint, handler)
+            self.handlers.append(_route_handler(endpoint, handler.__name__, serve))
+            if "{" not in path:
+                self.direct[method, path] = serve
             return handler
 
         return declare
 
 
-def _route_handler(endpoint: Endpoint, handler: Handler) -> HTTPRouteHandler:
+def _serving(endpoint: Endpoint, handler: Handler) -> Serve:
     path = endpoint.path
     rank = None if endpoint.role is None else ROLE_RANK[endpoint.role]
     scope_needed = endpoint.scope
     is_public = endpoint.is_public
 
-    async def serve(request: Request[Any, Any, Any]) -> Reply:
-        call = call_of(request.scope)
+    async def serve(call: Call) -> Reply:
         call.route = path
-        call.path_params = request.scope["path_params"]
         try:
             if not is_public:
                 caller = call.caller
@@ -139,16 +144,25 @@ def _route_handler(endpoint: Endpoint, handler: Handler) -> HTTPRouteHandler:
         except Exception as fault:
             return reply_to(fault)
 
+    return serve
+
+
+def _route_handler(endpoint: Endpoint, name: str, serve: Serve) -> HTTPRouteHandler:
+    async def handle(request: Request[Any, Any, Any]) -> Reply:
+        call = call_of(request.scope)
+        call.path_params = request.scope["path_params"]
+        return await serve(call)
+
     # Litestar types a path's parameters itself; everything is text to it here, and each
     # handler parses its own, so that a wrong one gets this API's 404.
-    litestar_path = path.replace("}", ":str}").replace(":path:str}", ":path}")
-    serve.__name__ = serve.__qualname__ = handler.__name__
+    litestar_path = endpoint.path.replace("}", ":str}").replace(":path:str}", ":path}")
+    handle.__name__ = handle.__qualname__ = name
     return HTTPRouteHandler(
         litestar_path,
         http_method=HttpMethod[endpoint.method],
         status_code=200,
         opt={"endpoint": endpoint},
-    )(serve)
+    )(handle)
 
 
 def reply_to(fault: Exception) -> Reply:

@@ -20,6 +20,7 @@ from schemas.http_catalogue import (
     ExternalProductRow,
     ExternalProductsReply,
 )
+from schemas.http_customers import ExternalCustomerRow, ExternalCustomersReply
 from schemas.http_inventory import (
     ExternalInventoryReply,
     ExternalInventoryRow,
@@ -175,6 +176,46 @@ async def list_inventory(call: Call) -> Reply:
         for row in rows
     ]
     reply = ExternalInventoryReply(inventory=inventory, total=total, page=page, limit=limit)
+    return answer(reply, read.position)
+
+
+_CUSTOMERS = """
+SELECT customer_id, name, email, company, customer_type
+FROM projections.customer WHERE tenant_id = $1
+ORDER BY customer_id LIMIT $2 OFFSET $3
+"""
+
+_CUSTOMERS_COUNT = "SELECT count(*) FROM projections.customer WHERE tenant_id = $1"
+
+
+@routes.add(
+    "GET",
+    "/api/external/customers",
+    "List customers",
+    role=None,
+    scope="read",
+    parameters=_PAGE_PARAMETERS,
+    replies={200: ExternalCustomersReply},
+    problems=("not_yet",),
+)
+async def list_customers(call: Call) -> Reply:
+    """Customers of the tenant in the order of their ids."""
+    values = query(call, _PAGE_PARAMETERS)
+    page, limit = values["page"], values["limit"]
+    async with reading(call, values["min_position"]) as read:
+        rows = await read.connection.fetch(_CUSTOMERS, read.tenant_id, limit, (page - 1) * limit)
+        total = await read.connection.fetchval(_CUSTOMERS_COUNT, read.tenant_id) or 0
+    customers = [
+        ExternalCustomerRow(
+            id=row["customer_id"],
+            name=row["name"],
+            email=row["email"],
+            company=row["company"],
+            customer_type=row["customer_type"],
+        )
+        for row in rows
+    ]
+    reply = ExternalCustomersReply(customers=customers, total=total, page=page, limit=limit)
     return answer(reply, read.position)
 
 

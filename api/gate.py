@@ -1,33 +1,29 @@
 """The one middleware: request id, credentials, access log, metrics and the keys' usage log.
 
-It stands outside Litestar's router, so that what no route takes is seen as well. Everything on
-its path is a dictionary look-up or an append; nothing waits, but for a credential that has not
-been seen for a minute.
+It stands outside Litestar's router, so that what no route takes is seen as well, and so that
+a path without parameters is answered without it: what the router and its layers do for a
+request costs more than the request itself does here. Everything on its path is a dictionary
+look-up or an append; nothing waits, but for a credential that has not been seen for a minute.
 """
 
 import itertools
 import re
 import secrets
 import time
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 import structlog
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
-from prometheus_client import Counter, Histogram
 
 from api.context import CURRENT, Call
+from api.endpoint import Serve
 from api.house import House
+from api.metrics import REQUESTS, RequestTally
 from api.problems import Problem, of_exception, unauthenticated
+from api.reply import Reply
 from api.usage import UsageLog, Use
 from api.verification import Verifier, credential_of
-
-REQUESTS = Counter("stockledger_http_requests", "Requests answered", ["method", "route", "status"])
-SECONDS = Histogram(
-    "stockledger_http_request_seconds",
-    "Time from a request's arrival to its answer's end",
-    ["route"],
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
-)
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
@@ -38,16 +34,24 @@ access_log = structlog.get_logger("stockledger.access")
 class Gate:
     """Wraps the application; see the module."""
 
-    def __init__(self, app: ASGIApp, house: House, usage: UsageLog) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        house: House,
+        usage: UsageLog,
+        direct: Mapping[tuple[str, str], Serve],
+    ) -> None:
+        """``direct`` are the handlers of paths without parameters, by method and path."""
         self._app = app
         self._house = house
         self._usage = usage
+        self._direct = direct
         self._verifier = Verifier(house.pool, house.settings.jwt_secret)
         self._access_log = house.settings.access_log
         # A prefix drawn at start and a count: unique, and cheaper than a UUID a request.
         self._request_prefix = secrets.token_hex(8)
         self._request_count = itertools.count(1)
-        self._counters: dict[tuple[str, str, int], tuple[Any, Any]] = {}
+        self._tallies: dict[tuple[str, str, int], RequestTally] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -62,26 +66,38 @@ class Gate:
         else:
             request_id = f"{self._request_prefix}-{next(self._request_count):x}"
         call = Call(self._house, scope, receive, headers, request_id)
-        scope["stockledger.call"] = call  # type: ignore[typeddict-unknown-key]
         token = CURRENT.set(call)
-        id_header = (b"x-request-id", request_id.encode("ascii"))
-
-        async def send_marked(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                call.status = message["status"]
-                message["headers"] = [*message["headers"], id_header]
-            await send(message)
-
         try:
             secret = credential_of(headers)
             if secret is not None:
                 call.principal = self._verifier.remembered(secret)
                 if call.principal is None:
                     await self._verify(call, secret)
-            await self._app(scope, receive, send_marked)
+            serve = self._direct.get((scope["method"], scope["path"]))
+            if serve is None:
+                await self._route(call, scope, receive, send)
+                return
+            reply = await serve(call)
+            if type(reply) is not Reply:
+                await reply(scope, receive, _marking(call, send))
+                return
+            call.status = reply.status
+            await send(reply.start(_id_header(call)))
+            await send({"type": "http.response.body", "body": reply.body, "more_body": False})
         finally:
             CURRENT.reset(token)
             self._finish(call, scope, time.perf_counter() - started)
+
+    async def _route(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let Litestar's router find the handler, which finds the call in the scope."""
+        known = cast(dict[str, Any], scope)
+        known["stockledger.call"] = call
+        try:
+            await self._app(scope, receive, _marking(call, send))
+        finally:
+            # The call knows its scope. A circle would keep all that a request was made of until
+            # the garbage collector comes, and have it come often.
+            del known["stockledger.call"]
 
     async def _verify(self, call: Call, secret: bytes) -> None:
         """Find the principal; what is wrong with the credential is told where one is needed."""
@@ -101,15 +117,10 @@ class Gate:
             method = "other"
         route = call.route or "unmatched"
         key = (method, route, call.status)
-        counters = self._counters.get(key)
-        if counters is None:
-            counters = (
-                REQUESTS.labels(method, route, str(call.status)),
-                SECONDS.labels(route),
-            )
-            self._counters[key] = counters
-        counters[0].inc()
-        counters[1].observe(elapsed)
+        tally = self._tallies.get(key)
+        if tally is None:
+            tally = self._tallies[key] = REQUESTS.tally(*key)
+        tally.add(elapsed)
         principal = call.principal
         if principal is not None and principal.kind == "key":
             self._usage.add(
@@ -135,3 +146,19 @@ class Gate:
                 tenant_id=None if principal is None else principal.tenant_id,
                 actor=None if principal is None else principal.actor,
             )
+
+
+def _id_header(call: Call) -> tuple[bytes, bytes]:
+    return (b"x-request-id", call.request_id.encode("ascii"))
+
+
+def _marking(call: Call, send: Send) -> Send:
+    """Return ``send`` with the request's id on the response, whose status is noted."""
+
+    async def send_marked(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            call.status = message["status"]
+            message["headers"] = [*message["headers"], _id_header(call)]
+        await send(message)
+
+    return send_marked

@@ -1,5 +1,7 @@
 """Inventory: stock levels, what is low, and what moved (seed 003, "Inventory")."""
 
+from decimal import Decimal
+
 from asyncpg import Record
 
 from api.context import Call
@@ -9,6 +11,7 @@ from api.products import cursor_id
 from api.query import LIMIT, MIN_POSITION, PAGE, Parameter, parse_integer
 from api.reads import answer, next_cursor, reading
 from api.reply import Reply
+from api.stock_value import reading_values
 from projections import stock_queries
 from projections.stock_queries import MOVEMENT_TYPE_OF, MOVEMENT_TYPES, LevelFilter, MovementFilter
 from schemas.http_inventory import (
@@ -83,6 +86,7 @@ def _inventory_row(row: Record) -> InventoryRow:
         available_quantity=row["available"],
         quarantined_quantity=row["quarantine"],
         in_transit_quantity=row["in_transit"],
+        incoming_quantity=row["incoming"],
     )
 
 
@@ -107,14 +111,18 @@ def _level_cursor(cursor: str | None) -> tuple[int, int]:
     problems=("not_yet",),
 )
 async def summarise_inventory(call: Call) -> Reply:
-    """Counts over the whole catalogue. Value is on hand at the products' cost price; a product
-    is low where it is at or below its reorder level at one of its warehouses."""
+    """Counts over the whole catalogue. Value is what is on hand by the books' method, which is
+    the products' cost price unless another was chosen; a product is low where it is at or below
+    its reorder level at one of its warehouses."""
     values = query(call, (MIN_POSITION,))
-    async with reading(call, values["min_position"]) as read:
+    async with reading_values(call, values["min_position"]) as (read, levels):
         row = await stock_queries.summary(read.connection, read.tenant_id)
+        value = row["total_stock_value"]
+        if levels is not None:
+            value = sum((level.value for level in levels if not level.in_transit), Decimal(0))
     reply = InventorySummaryReply(
         total_skus=row["total_skus"],
-        total_stock_value=row["total_stock_value"],
+        total_stock_value=value,
         low_stock_count=row["low_stock_count"],
         out_of_stock_count=row["out_of_stock_count"],
         warehouses=row["locations"],

@@ -15,7 +15,10 @@ from api.reply import Reply, encode
 from api.writes import check_instants, committed, idempotency_of
 from ledger.submission import Idempotency, Item, Outcome, Rendered, Submission
 from schemas.access import Role
+from schemas.books import BooksCommand, ClosePeriod, ConfigureBooks, ReopenPeriod
+from schemas.category import CategoryCommand
 from schemas.common import Command
+from schemas.customer import CustomerCommand, PriceTierCommand
 from schemas.http_ledger import (
     CommandItem,
     CommandsBody,
@@ -24,7 +27,10 @@ from schemas.http_ledger import (
     Mode,
 )
 from schemas.location import LocationCommand, OpenLocation, ReviseLocation
+from schemas.lot import LotCommand
+from schemas.order import OrderCommand
 from schemas.product import DiscontinueProduct, ProductCommand
+from schemas.purchase import PurchaseOrderCommand
 from schemas.stock import StockCommand
 from schemas.supplier import SupplierCommand
 
@@ -33,14 +39,29 @@ routes = Routes("Ledger")
 # What a client may ask for; the rest of the commands belong to the API's own routes.
 CLIENT_COMMANDS: Final[Mapping[str, type[Command]]] = {
     kind.TYPE: kind
-    for union in (StockCommand, ProductCommand, LocationCommand)
+    for union in (
+        StockCommand,
+        ProductCommand,
+        CategoryCommand,
+        LotCommand,
+        LocationCommand,
+        CustomerCommand,
+        PriceTierCommand,
+        OrderCommand,
+        SupplierCommand,
+        PurchaseOrderCommand,
+        BooksCommand,
+    )
     for kind in get_args(union)
-} | {SupplierCommand.TYPE: SupplierCommand}
+}
 
 _ROLES: Final[Mapping[type[Command], Role]] = {
     OpenLocation: "admin",
     ReviseLocation: "admin",
     DiscontinueProduct: "admin",
+    ConfigureBooks: "admin",
+    ClosePeriod: "admin",
+    ReopenPeriod: "admin",
 }
 
 

@@ -9,10 +9,13 @@ from prometheus_client import generate_latest
 
 from api.context import Call
 from api.endpoint import Media, Routes
-from api.metrics import QUEUED
+from api.metrics import LAG, PARKED, QUEUED
 from api.problems import Problem, every_kind, type_uri
 from api.reply import Reply, encode
 from ledger.session import CONNECTION_LOST
+from ledger.store import Pool
+from projections.engine import FOLLOWING
+from projections.following import standings
 from schemas.http_common import HealthReply, ProblemKindReply, ProblemKindsReply
 
 routes = Routes("Operations")
@@ -51,10 +54,25 @@ async def ready(call: Call) -> Reply:
     return Reply(200, encode(HealthReply(status="ready", checks={"database": "ok"})))
 
 
+async def _tell_following(pool: Pool) -> None:
+    """Set what is told of the following projections; nothing, while the database is away."""
+    LAG.clear()
+    PARKED.clear()
+    try:
+        async with asyncio.timeout(READY_TIMEOUT_S):
+            found = await standings(pool, [projection.name for projection in FOLLOWING])
+    except (asyncpg.PostgresError, *CONNECTION_LOST):
+        return
+    for name, standing in found.items():
+        LAG.labels(name).set(standing.behind)
+        PARKED.labels(name).set(standing.parked)
+
+
 @routes.add("GET", "/metrics", "Metrics", role=None, scope=None, replies={200: Media("text/plain")})
 async def metrics(call: Call) -> Reply:
     """Figures for Prometheus. They tell nothing of any tenant's data."""
     QUEUED.set(call.house.committer.queued_commands)
+    await _tell_following(call.house.pool)
     return Reply(200, generate_latest(), media_type=b"text/plain; version=0.0.4; charset=utf-8")
 
 

@@ -29,25 +29,32 @@ from ledger.store import Connection, tenant_transaction
 from ledger.submission import Outcome, Rendered
 from schemas.http_catalogue import (
     ProductCreatedReply,
+    ProductImage,
     ProductReply,
     ProductRow,
     ProductsReply,
+    ProductVariant,
     WarehouseStock,
 )
 from schemas.http_common import MessageReply
 from schemas.product import (
     AlternativeUnit,
     DiscontinueProduct,
+    ProductImageEntry,
     ProductRegistered,
     RegisterProduct,
     ReviseProduct,
+    VariantOption,
 )
 
 routes = Routes("Products")
 
 EXPORT_PAGE_ROWS: Final = 500
+VARIANTS_SHOWN_MAX: Final = 1000
 _BODY = BodyDecoder(RegisterProduct)
 _UNITS = msgspec.json.Decoder(list[AlternativeUnit])
+_OPTIONS = msgspec.json.Decoder(list[VariantOption])
+_IMAGES = msgspec.json.Decoder(list[ProductImageEntry])
 
 _LIST_PARAMETERS = (
     Parameter("search", "string", "Text within the name or the SKU, ignoring case", maximum=200),
@@ -71,19 +78,30 @@ _TOTAL_STOCK = """
               WHERE l.tenant_id = $1 AND l.product_id = p.product_id), 0) AS total_stock
 """
 
+_CATEGORY = """
+    LEFT JOIN projections.category c
+        ON c.tenant_id = p.tenant_id AND c.category_id = p.category_id
+"""
+
 _LIST = f"""
 SELECT p.product_id, p.name, p.sku, p.base_price, p.cost_price, p.barcode, p.vendor,
-       p.category_id, p.tracking_type, p.is_active, {_TOTAL_STOCK}
-FROM projections.product p
+       p.category_id, c.name AS category_name, p.tracking_type, p.is_active, {_TOTAL_STOCK}
+FROM projections.product p {_CATEGORY}
 WHERE {_WHERE} AND p.product_id > $5
 ORDER BY p.product_id LIMIT $6 OFFSET $7
 """
 
 _COUNT = f"SELECT count(*) FROM projections.product p WHERE {_WHERE}"
 
-_ONE = """
-SELECT p.*, p.alternative_units::text AS alternative_units_text
-FROM projections.product p
+_SUPPLIER = """
+    LEFT JOIN projections.supplier s
+        ON s.tenant_id = p.tenant_id AND s.supplier_id = p.supplier_id
+"""
+
+_ONE = f"""
+SELECT p.*, p.alternative_units::text AS alternative_units_text, p.options::text AS options_text,
+       p.images::text AS images_text, c.name AS category_name, s.name AS supplier_name
+FROM projections.product p {_CATEGORY} {_SUPPLIER}
 WHERE p.tenant_id = $1 AND p.product_id = $2 AND NOT p.is_discontinued
 """
 
@@ -95,10 +113,19 @@ WHERE l.tenant_id = $1 AND l.product_id = $2
 ORDER BY w.location_id
 """
 
-_EXPORT = f"""
-SELECT p.product_id, p.name, p.sku, p.barcode, p.vendor, p.base_price, p.cost_price,
-       p.tracking_type, p.unit, p.reorder_level, p.is_active, {_TOTAL_STOCK}
+_VARIANTS = f"""
+SELECT p.product_id, p.sku, p.name, p.base_price, p.options::text AS options_text, p.is_active,
+       {_TOTAL_STOCK}
 FROM projections.product p
+WHERE p.tenant_id = $1 AND p.variant_of = $2 AND NOT p.is_discontinued
+ORDER BY p.product_id LIMIT {VARIANTS_SHOWN_MAX}
+"""
+
+_EXPORT = f"""
+SELECT p.*, p.alternative_units::text AS alternative_units_text, p.options::text AS options_text,
+       p.images::text AS images_text, c.name AS category_name, s.name AS supplier_name,
+       {_TOTAL_STOCK}
+FROM projections.product p {_CATEGORY} {_SUPPLIER}
 WHERE p.tenant_id = $1 AND NOT p.is_discontinued AND p.product_id > $2
 ORDER BY p.product_id LIMIT $3
 """
@@ -132,6 +159,7 @@ async def list_products(call: Call) -> Reply:
             barcode=row["barcode"],
             vendor=row["vendor"],
             category_id=row["category_id"],
+            category_name=row["category_name"],
             tracking_type=row["tracking_type"],
             is_active=row["is_active"],
             total_stock=trimmed(row["total_stock"]),
@@ -190,11 +218,27 @@ _EXPORT_COLUMNS: Final = (
     "vendor",
     "base_price",
     "cost_price",
+    "compare_at_price",
+    "category_id",
+    "category_name",
+    "supplier_id",
+    "supplier_name",
+    "description",
     "tracking_type",
+    "weight",
     "unit",
+    "scale",
+    "alternative_units",
     "reorder_level",
+    "taxable",
+    "requires_shipping",
+    "backorders",
     "is_active",
+    "variant_of",
+    "options",
+    "images",
     "total_stock",
+    "created_at",
 )
 
 
@@ -203,25 +247,7 @@ async def _export(call: Call, rows: list[Any]) -> AsyncGenerator[bytes, None]:
     caller = call.caller
     yield _csv([_EXPORT_COLUMNS])
     while rows:
-        yield _csv(
-            [
-                (
-                    row["product_id"],
-                    row["name"],
-                    row["sku"],
-                    row["barcode"],
-                    row["vendor"],
-                    money(row["base_price"]),
-                    money_or_none(row["cost_price"]),
-                    row["tracking_type"],
-                    row["unit"],
-                    trimmed_or_none(row["reorder_level"]),
-                    "true" if row["is_active"] else "false",
-                    trimmed(row["total_stock"]),
-                )
-                for row in rows
-            ]
-        )
+        yield _csv([[_cell(row, column) for column in _EXPORT_COLUMNS] for row in rows])
         if len(rows) < EXPORT_PAGE_ROWS:
             return
         async with tenant_transaction(
@@ -230,6 +256,33 @@ async def _export(call: Call, rows: list[Any]) -> AsyncGenerator[bytes, None]:
             rows = await connection.fetch(
                 _EXPORT, caller.tenant_id, rows[-1]["product_id"], EXPORT_PAGE_ROWS
             )
+
+
+def _cell(row: Any, column: str) -> object:
+    """Return a cell of the export: lists are joined, and flags are true or false."""
+    match column:
+        case "id":
+            return row["product_id"]
+        case "base_price" | "cost_price" | "compare_at_price":
+            return money_or_none(row[column])
+        case "weight" | "reorder_level" | "total_stock":
+            return trimmed_or_none(row[column])
+        case "taxable" | "requires_shipping" | "backorders" | "is_active":
+            return "true" if row[column] else "false"
+        case "alternative_units":
+            units = _UNITS.decode(row["alternative_units_text"])
+            return "; ".join(f"{unit.unit}={unit.numerator}/{unit.denominator}" for unit in units)
+        case "options":
+            options = _OPTIONS.decode(row["options_text"])
+            return "; ".join(f"{option.name}={option.value}" for option in options)
+        case "images":
+            # The primary one is first; an address has no spaces in it.
+            images = sorted(_IMAGES.decode(row["images_text"]), key=lambda one: not one.is_primary)
+            return " ".join(image.url for image in images)
+        case "created_at":
+            return row["created_at"].isoformat()
+        case _:
+            return row[column]
 
 
 def _csv(rows: list[Any]) -> bytes:
@@ -268,6 +321,7 @@ async def _product(connection: Connection, tenant_id: int, product_id: int) -> P
     if row is None:
         raise Problem("product_not_found", f"There is no product with id {product_id}.")
     levels = await connection.fetch(_STOCK, tenant_id, product_id)
+    variants = await connection.fetch(_VARIANTS, tenant_id, product_id)
     weight = trimmed_or_none(row["weight"])
     return ProductReply(
         id=row["product_id"],
@@ -280,6 +334,9 @@ async def _product(connection: Connection, tenant_id: int, product_id: int) -> P
         vendor=row["vendor"],
         description=row["description"],
         category_id=row["category_id"],
+        category_name=row["category_name"],
+        supplier_id=row["supplier_id"],
+        supplier_name=row["supplier_name"],
         tracking_type=row["tracking_type"],
         weight=None if weight is None else format(weight, "f"),
         unit=row["unit"],
@@ -288,8 +345,26 @@ async def _product(connection: Connection, tenant_id: int, product_id: int) -> P
         reorder_level=trimmed_or_none(row["reorder_level"]),
         taxable=row["taxable"],
         requires_shipping=row["requires_shipping"],
+        backorders=row["backorders"],
         is_active=row["is_active"],
-        images=[],
+        images=[
+            ProductImage(id=product_id * 1000 + place, url=image.url, is_primary=image.is_primary)
+            for place, image in enumerate(_IMAGES.decode(row["images_text"]), 1)
+        ],
+        variant_of=row["variant_of"],
+        options=_OPTIONS.decode(row["options_text"]),
+        variants=[
+            ProductVariant(
+                id=variant["product_id"],
+                sku=variant["sku"],
+                name=variant["name"],
+                base_price=money(variant["base_price"]),
+                options=_OPTIONS.decode(variant["options_text"]),
+                is_active=variant["is_active"],
+                total_stock=trimmed(variant["total_stock"]),
+            )
+            for variant in variants
+        ],
         stock=warehouse_stock(levels),
         created_at=row["created_at"],
         version=row["version"],
@@ -316,7 +391,7 @@ def warehouse_stock(rows: list[Any]) -> list[WarehouseStock]:
     scope="write",
     body=RegisterProduct,
     replies={201: ProductCreatedReply},
-    problems=("sku_taken",),
+    problems=("product_not_found", "category_not_found", "supplier_not_found", "sku_taken"),
     commits=True,
 )
 async def create_product(call: Call) -> Reply:
@@ -353,7 +428,7 @@ async def create_product(call: Call) -> Reply:
     scope="write",
     body=RegisterProduct,
     replies={200: MessageReply},
-    problems=("product_not_found", "sku_taken"),
+    problems=("product_not_found", "category_not_found", "supplier_not_found", "sku_taken"),
     commits=True,
     conditional=True,
 )
@@ -385,8 +460,8 @@ async def update_product(call: Call) -> Reply:
     conditional=True,
 )
 async def delete_product(call: Call) -> Reply:
-    """Take a product out of the catalogue. Refused while it has stock. Its history stays in
-    the log, which forgets nothing."""
+    """Take a product out of the catalogue. Refused while it has stock, or variants. Its history
+    stays in the log, which forgets nothing."""
     product_id = path_id(call, code="product_not_found")
     body = await no_body(call)
     return await commit(

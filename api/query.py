@@ -4,7 +4,7 @@ Unknown parameters are ignored, as in seed 003's service; a wrong value of a kno
 refused with its name.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -12,7 +12,7 @@ import msgspec
 
 from api.problems import Problem
 
-ParameterKind = Literal["integer", "boolean", "string", "instant"]
+ParameterKind = Literal["integer", "boolean", "string", "date", "instant"]
 QUERY_BYTES_MAX: Final = 8192
 PAGE_MAX: Final = 1_000_000
 ID_MAX: Final = 2**53 - 1
@@ -39,6 +39,8 @@ class Parameter(NamedTuple):
             schema = {"type": "boolean"}
         elif self.kind == "instant":
             schema = {"type": "string", "format": "date-time"}
+        elif self.kind == "date":
+            schema = {"type": "string", "format": "date"}
         else:
             schema = {"type": "string", "maxLength": min(self.maximum, 1000)}
             if self.required:
@@ -103,6 +105,8 @@ def _parse(parameter: Parameter, text: str) -> Any:
         return flag
     if parameter.kind == "instant":
         return _instant(parameter, text)
+    if parameter.kind == "date":
+        return _date(parameter, text)
     if parameter.values and text not in parameter.values:
         raise _wrong(parameter, "one of " + ", ".join(parameter.values))
     if "\x00" in text or len(text) > min(parameter.maximum, 1000) or not text:
@@ -131,6 +135,13 @@ def _instant(parameter: Parameter, text: str) -> datetime:
         return value.astimezone(UTC)
     except OverflowError:
         raise _wrong(parameter, "a time between the years 1 and 9999") from None
+
+
+def _date(parameter: Parameter, text: str) -> date:
+    try:
+        return msgspec.convert(text, date)
+    except msgspec.ValidationError:
+        raise _wrong(parameter, "a date such as 2026-05-06") from None
 
 
 def _wrong(parameter: Parameter, right: str) -> Problem:

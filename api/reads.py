@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from decimal import Context, Decimal
 from typing import Any, Final, NamedTuple, cast
@@ -18,10 +18,19 @@ MIN_POSITION_WAIT_S: Final = 2.0
 _POLL_S: Final = 0.02
 
 _HEAD = "SELECT position FROM ledger.head WHERE tenant_id = $1"
+# A projection without a checkpoint has folded nothing yet.
+_FOLDED = """
+SELECT min(coalesce(c.position, 0))
+FROM unnest($2::text[]) AS wanted (name)
+LEFT JOIN projections.checkpoint c ON c.tenant_id = $1 AND c.name = wanted.name
+"""
 
 
 class Reading(NamedTuple):
-    """An open transaction: its connection, its tenant, and the position that it sees."""
+    """An open transaction: its connection, its tenant, and the position that it sees.
+
+    Where following projections are read, it is the position that all of them have reached.
+    """
 
     connection: Connection
     tenant_id: int
@@ -29,14 +38,19 @@ class Reading(NamedTuple):
 
 
 @asynccontextmanager
-async def reading(call: Call, min_position: int | None = None) -> AsyncGenerator[Reading]:
+async def reading(
+    call: Call, min_position: int | None = None, *, following: Sequence[str] = ()
+) -> AsyncGenerator[Reading]:
     """Open a snapshot of the caller's tenant, at ``min_position`` or later.
 
     All its statements see the same state, so a figure and the position it is told with belong
-    together. Raise Problem (412) when the position is not reached within two seconds.
+    together. ``following`` names the following projections that are read: each has folded the
+    log up to the position, or further. Raise Problem (412) when the position is not reached
+    within two seconds.
     """
     caller = call.caller
     deadline = time.monotonic() + MIN_POSITION_WAIT_S
+    what = "This report" if following else "The ledger"
     while True:
         async with tenant_transaction(
             call.house.pool,
@@ -47,13 +61,18 @@ async def reading(call: Call, min_position: int | None = None) -> AsyncGenerator
             position: int | None = await connection.fetchval(_HEAD, caller.tenant_id)
             if position is None:
                 raise Problem("not_found", "There is no such tenant any more.")
+            if following:
+                folded: int | None = await connection.fetchval(
+                    _FOLDED, caller.tenant_id, list(following)
+                )
+                position = min(position, folded or 0)
             if min_position is None or position >= min_position:
                 yield Reading(connection, caller.tenant_id, position)
                 return
         if time.monotonic() >= deadline:
             raise Problem(
                 "not_yet",
-                f"The ledger is at position {position}, not yet at {min_position}; try again.",
+                f"{what} is at position {position}, not yet at {min_position}; try again.",
                 headers=[(b"retry-after", b"1")],
                 position=position,
             )

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
 import msgspec
-from litestar.types import Receive, Scope, Send
+from litestar.types import HTTPResponseStartEvent, Receive, Scope, Send
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -39,21 +39,24 @@ class Reply:
         self.headers = headers
         self.media_type = media_type
 
+    def start(self, *more: tuple[bytes, bytes]) -> HTTPResponseStartEvent:
+        """Return the message that begins it, with ``more`` headers."""
+        return {
+            "type": "http.response.start",
+            "status": self.status,
+            "headers": [
+                (b"content-type", self.media_type),
+                (b"content-length", b"%d" % len(self.body)),
+                _NOSNIFF,
+                _NO_STORE,
+                *self.headers,
+                *more,
+            ],
+        }
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
-        await send(
-            {
-                "type": "http.response.start",
-                "status": self.status,
-                "headers": [
-                    (b"content-type", self.media_type),
-                    (b"content-length", b"%d" % len(self.body)),
-                    _NOSNIFF,
-                    _NO_STORE,
-                    *self.headers,
-                ],
-            }
-        )
+        await send(self.start())
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
 
 

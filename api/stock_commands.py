@@ -18,6 +18,8 @@ from ledger.submission import Outcome, Rendered
 from schemas.http_inventory import (
     AdjustReply,
     ExtendReservationBody,
+    IssueBody,
+    IssueReservedBody,
     QuantityBody,
     ReceiveBody,
     ReceiveTransferBody,
@@ -27,6 +29,7 @@ from schemas.http_inventory import (
     ReverseBody,
     SetBody,
     StockReply,
+    TrackedBody,
     TransferBody,
     TransferReply,
 )
@@ -85,7 +88,7 @@ def ledger_fields(body: msgspec.Struct) -> dict[str, Any]:
     return fields
 
 
-_ADJUST = BodyDecoder(QuantityBody)
+_ADJUST = BodyDecoder(TrackedBody)
 
 
 @routes.add(
@@ -94,7 +97,7 @@ _ADJUST = BodyDecoder(QuantityBody)
     "Adjust stock quantity",
     role="manager",
     scope="write",
-    body=QuantityBody,
+    body=TrackedBody,
     replies={200: AdjustReply},
     problems=STOCK_PROBLEMS,
     commits=True,
@@ -226,7 +229,7 @@ _command_route(
     "/api/inventory/issue",
     "Issue stock",
     "Goods went out, from what is available.",
-    QuantityBody,
+    IssueBody,
     IssueStock,
     "Stock issued",
 )
@@ -294,7 +297,7 @@ _command_route(
     "/api/inventory/reservations/{reservation_id}/issue",
     "Issue reserved stock",
     "Issue goods against a live reservation: all that is left of it, or a part.",
-    ReservationPartBody,
+    IssueReservedBody,
     IssueReserved,
     "Reserved stock issued",
     problems=_RESERVATION_PROBLEMS,
@@ -304,7 +307,7 @@ _command_route(
     "/api/inventory/quarantine",
     "Quarantine stock",
     "Block available goods where they are.",
-    QuantityBody,
+    TrackedBody,
     QuarantineStock,
     "Stock quarantined",
 )

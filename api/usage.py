@@ -11,9 +11,10 @@ import time
 from collections import defaultdict, deque
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 import asyncpg
+import msgspec
 import structlog
 from prometheus_client import Counter
 
@@ -51,7 +52,7 @@ WHERE k.tenant_id = $1 AND k.key_id = u.key_id
 """
 
 
-class Use(NamedTuple):
+class Use(msgspec.Struct, frozen=True, gc=False):
     """One request made with a key; ``at`` is a POSIX time, ``elapsed`` in seconds."""
 
     tenant_id: int

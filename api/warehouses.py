@@ -1,6 +1,8 @@
 """Warehouses, which the ledger calls locations (seed 003, "Warehouses")."""
 
+from collections import defaultdict
 from collections.abc import Sequence
+from decimal import Decimal
 
 import msgspec
 
@@ -8,8 +10,9 @@ from api.context import Call
 from api.decoding import BodyDecoder
 from api.endpoint import Routes, query
 from api.query import MIN_POSITION
-from api.reads import answer, money, path_id, reading, trimmed
+from api.reads import answer, money, path_id, trimmed
 from api.reply import Reply
+from api.stock_value import reading_values
 from api.writes import commit, json_body, made, rendered
 from ledger.submission import Outcome, Rendered
 from schemas.http_catalogue import WarehouseCreatedReply, WarehouseReply, WarehousesReply
@@ -45,10 +48,15 @@ ORDER BY w.location_id
     problems=("not_yet",),
 )
 async def list_warehouses(call: Call) -> Reply:
-    """All warehouses of the tenant, with the value of their stock at the products' cost price."""
+    """All warehouses of the tenant, with the value of their stock by the books' method, which is
+    the products' cost price unless another was chosen."""
     values = query(call, (MIN_POSITION,))
-    async with reading(call, values["min_position"]) as read:
+    async with reading_values(call, values["min_position"]) as (read, levels):
         rows = await read.connection.fetch(_LIST, read.tenant_id)
+    worth: dict[int, Decimal] = defaultdict(Decimal)
+    for level in levels or ():
+        if not level.in_transit:
+            worth[level.location_id] += level.value
     warehouses = [
         WarehouseReply(
             id=row["location_id"],
@@ -64,7 +72,7 @@ async def list_warehouses(call: Call) -> Reply:
             is_active=row["is_active"],
             stock_limit=trimmed(row["stock_limit"]),
             total_skus=row["total_skus"],
-            total_value=money(row["total_value"]),
+            total_value=money(row["total_value"] if levels is None else worth[row["location_id"]]),
             created_at=row["created_at"],
             version=row["version"],
         )

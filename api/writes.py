@@ -22,6 +22,7 @@ _KEY: Final = re.compile(rb"[\x20-\x7e]{1,255}")
 _VERSION: Final = re.compile(rb'"([0-9]{1,15})"')
 EFFECTIVE_MIN: Final = datetime(1970, 1, 1, tzinfo=UTC)
 EFFECTIVE_MAX: Final = datetime(2200, 1, 1, tzinfo=UTC)
+_INSTANTS: Final[dict[type[Command], tuple[str, ...]]] = {}
 
 
 async def json_body(call: Call, limit: int = BODY_BYTES_MAX) -> bytes:
@@ -79,12 +80,14 @@ async def commit(
     *,
     conditional: bool = False,
     side_effect: SideEffect | None = None,
+    problem_of: Callable[[Refusal], Problem] = of_refusal,
 ) -> Reply:
     """Submit commands that take effect together, and return the reply.
 
     ``body`` is what the Idempotency-Key stands for, and is kept with it: a body with a secret
     in it must not come here. ``render`` makes the response of commands that were not refused;
-    a refusal is answered with its problem here.
+    a refusal is answered with its problem here: ``problem_of`` makes it, where the body has
+    other names than the command.
     """
     caller = call.caller
     idempotency = idempotency_of(call, body)
@@ -94,7 +97,7 @@ async def commit(
     def respond(outcomes: Sequence[Outcome]) -> Rendered:
         for outcome in outcomes:
             if outcome.refusal is not None:
-                return refused(outcome.refusal)
+                return refused(outcome.refusal, problem_of)
         return render(outcomes)
 
     reply = await call.house.committer.submit(
@@ -120,9 +123,9 @@ def committed(status: int, body: bytes, position: int, replayed: bool) -> Reply:
     return Reply(status, body, headers, JSON if status < 400 else PROBLEM)
 
 
-def refused(refusal: Refusal) -> Rendered:
+def refused(refusal: Refusal, problem_of: Callable[[Refusal], Problem] = of_refusal) -> Rendered:
     """Return the response to a refused command."""
-    problem = of_refusal(refusal)
+    problem = problem_of(refusal)
     return Rendered(problem.status, encode(problem.document()))
 
 
@@ -133,8 +136,14 @@ def rendered(status: int, value: Any) -> Rendered:
 
 def check_instants(command: Command) -> None:
     """Raise Problem (400) for a time outside the years that are kept, 1970 to 2199."""
-    for field in ("effective_at", "expires_at"):
-        at = getattr(command, field, None)
+    kind = type(command)
+    fields = _INSTANTS.get(kind)
+    if fields is None:
+        fields = _INSTANTS[kind] = tuple(
+            field for field in ("effective_at", "expires_at") if field in kind.__struct_fields__
+        )
+    for field in fields:
+        at = getattr(command, field)
         if at is not None and not EFFECTIVE_MIN <= at < EFFECTIVE_MAX:
             raise Problem(
                 "invalid_field", f"{field}: must be a time from 1970 to 2199.", field=field

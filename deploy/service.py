@@ -1,4 +1,8 @@
-"""The running service: database, first tenant, API processes; up in this order, down in reverse."""
+"""The running service: database, first tenant, processes; up in this order, down in reverse.
+
+The first process runs the database and serves, or has API processes of their own do that; the
+following projections have a process of theirs in any case.
+"""
 
 import asyncio
 import contextlib
@@ -9,12 +13,14 @@ from collections.abc import Callable, Generator
 import msgspec
 import structlog
 
+from deploy.address import DatabaseAddress
 from deploy.bootstrap import Founded, bootstrap
 from deploy.housekeeping import keep_house
 from deploy.http_server import claim_port, serve_http
 from deploy.settings import Settings
-from deploy.wiring import House, alongside, following, open_ledger
-from deploy.workers import serve_in_workers
+from deploy.wiring import House, alongside, house_at, open_ledger
+from deploy.workers import keep_following, serve_in_workers
+from projections.following import run_following
 
 log = structlog.get_logger(__name__)
 
@@ -36,22 +42,46 @@ async def serve(settings: Settings, on_ready: Callable[[Settings, Founded | None
     with _stopping_on_signals(stop):
         async with open_ledger(settings, exclusive=True, on_lost=give_up) as house:
             first = await bootstrap(house)
-            async with following(house), alongside(keep_house(house), "housekeeping"):
+            async with (
+                alongside(keep_following(settings, house.address), "following projections"),
+                alongside(keep_house(house), "housekeeping"),
+            ):
                 if settings.workers == 1:
                     await _serve_here(house, settings, stop, lambda: on_ready(settings, first))
                 else:
-                    await serve_in_workers(settings, stop, lambda: on_ready(settings, first))
+                    await serve_in_workers(
+                        settings, house.address, stop, lambda: on_ready(settings, first)
+                    )
     return 1 if lost.is_set() else 0
 
 
 async def serve_as_worker(
-    settings: Settings, stop: asyncio.Event, on_ready: Callable[[], object]
+    settings: Settings,
+    address: DatabaseAddress,
+    stop: asyncio.Event,
+    on_ready: Callable[[], object],
 ) -> None:
     """Serve as one of several API processes; the process that started us runs the database."""
     # Stopping is the first process's business: it closes our input.
     with _stopping_on_signals(asyncio.Event()):
-        async with open_ledger(settings) as house:
+        async with house_at(settings, address) as house:
             await _serve_here(house, settings, stop, on_ready)
+
+
+async def follow_as_worker(
+    settings: Settings, address: DatabaseAddress, stop: asyncio.Event
+) -> None:
+    """Run the following projections until ``stop``, for the process that started us."""
+    with _stopping_on_signals(asyncio.Event()):
+        async with house_at(settings, address) as house:
+            _collect_seldom()
+            work = asyncio.create_task(run_following(house.pool, house.feed, house.engine))
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (work, stopping):
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await work
 
 
 async def _serve_here(

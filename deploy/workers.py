@@ -1,21 +1,34 @@
-"""Several API processes on one port and one database, kept running by the first process."""
+"""Further processes of the service, kept running by the first one: API processes, the follower.
+
+They are told the settings and the way in to the database on their standard input, and end when it
+closes; so none outlives the first process, however that ends.
+"""
 
 import asyncio
+import os
 import sys
-from collections.abc import Callable
-from typing import Final
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Final, Literal, cast
 
 import msgspec
 import structlog
 
+from deploy.address import DatabaseAddress
 from deploy.http_server import DRAIN_S
 from deploy.running import run
 from deploy.settings import Settings, decode_path, encode_path
 
 RESTARTS_MAX: Final = 5
 SETTLED_S: Final = 30
+RESTART_DELAY_MAX_S: Final = 30.0
 READY: Final = b"ready\n"
 READY_TIMEOUT_S: Final = 60
+# Under full load the follower gets what the API leaves of the processors: a report may be late,
+# an answer should not.
+FOLLOWER_NICENESS: Final = 10
+
+Work = Literal["serve", "follow"]
 
 log = structlog.get_logger(__name__)
 
@@ -25,56 +38,47 @@ class WorkersFailed(Exception):
 
 
 async def serve_in_workers(
-    settings: Settings, stop: asyncio.Event, on_ready: Callable[[], object]
+    settings: Settings,
+    address: DatabaseAddress,
+    stop: asyncio.Event,
+    on_ready: Callable[[], object],
 ) -> None:
     """Run ``settings.workers`` API processes until ``stop``, each restarted when it dies.
 
-    They hold a pipe from us and end when it closes, so none outlives this process. Raises
-    WorkersFailed when one dies ``RESTARTS_MAX`` times, each within ``SETTLED_S``.
+    Raises WorkersFailed when one dies ``RESTARTS_MAX`` times, each within ``SETTLED_S``.
     """
     ready = asyncio.Barrier(settings.workers + 1)
     async with asyncio.TaskGroup() as group:
         for number in range(1, settings.workers + 1):
-            group.create_task(_keep(settings, number, stop, ready))
+            group.create_task(_keep_serving(settings, address, number, stop, ready))
         async with asyncio.timeout(READY_TIMEOUT_S):
             await ready.wait()
         on_ready()
 
 
-async def _keep(
-    settings: Settings, number: int, stop: asyncio.Event, ready: asyncio.Barrier
+async def _keep_serving(
+    settings: Settings,
+    address: DatabaseAddress,
+    number: int,
+    stop: asyncio.Event,
+    ready: asyncio.Barrier,
 ) -> None:
     loop = asyncio.get_running_loop()
     failures = 0
     announced = False
     while not stop.is_set():
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "deploy.workers",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
         started = loop.time()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(msgspec.json.encode(settings, enc_hook=encode_path) + b"\n")
-        ended = asyncio.create_task(process.wait())
-        stopped = asyncio.create_task(stop.wait())
-        try:
-            if await process.stdout.readline() == READY and not announced:
-                announced = True
-                await ready.wait()
-            await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopped.cancel()
-            process.stdin.close()
+        async with _process(settings, address, "serve") as process:
+            ended = asyncio.create_task(process.wait())
+            stopped = asyncio.create_task(stop.wait())
             try:
-                await asyncio.wait_for(asyncio.shield(ended), DRAIN_S + 10)
-            except TimeoutError:
-                process.kill()
-                await ended
+                assert process.stdout is not None
+                if await process.stdout.readline() == READY and not announced:
+                    announced = True
+                    await ready.wait()
+                await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                stopped.cancel()
         if stop.is_set():
             return
         log.error("worker_died", worker=number, exit_status=process.returncode)
@@ -84,14 +88,63 @@ async def _keep(
         await asyncio.sleep(0.2 * failures)
 
 
-async def _work() -> None:
-    """Be one API process: read the settings from standard input, serve until it closes."""
-    from deploy.service import serve_as_worker
+async def keep_following(settings: Settings, address: DatabaseAddress) -> None:
+    """Run the following projections in a process of their own, until cancelled.
+
+    They take as much time as the commands do, which one event loop has only once. When the
+    process dies it is started again, after a delay that grows while that goes on: the reports are
+    behind meanwhile, which ``/metrics`` tells, and nothing else is.
+    """
+    loop = asyncio.get_running_loop()
+    failures = 0
+    while True:
+        started = loop.time()
+        async with _process(settings, address, "follow") as process:
+            await process.wait()
+        failures = failures + 1 if loop.time() - started < SETTLED_S else 0
+        delay_s = min(0.2 * 2**failures, RESTART_DELAY_MAX_S)
+        log.error("follower_died", exit_status=process.returncode, seconds=delay_s)
+        await asyncio.sleep(delay_s)
+
+
+@asynccontextmanager
+async def _process(
+    settings: Settings, address: DatabaseAddress, work: Work
+) -> AsyncGenerator[asyncio.subprocess.Process]:
+    """Start a process of the service; at the block's end it stops, or is killed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "deploy.workers",
+        work,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        # Ctrl-C is for the first process, which has it stopped.
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    try:
+        for told in (settings, address):
+            process.stdin.write(msgspec.json.encode(told, enc_hook=encode_path) + b"\n")
+        yield process
+    finally:
+        process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), DRAIN_S + 10)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+async def _work(work: Work) -> None:
+    """Be such a process: read what is told on standard input, work until it closes."""
+    from deploy.service import follow_as_worker, serve_as_worker
 
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=1024 * 1024)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     settings = msgspec.json.decode(await reader.readline(), type=Settings, dec_hook=decode_path)
+    address = msgspec.json.decode(await reader.readline(), type=DatabaseAddress)
     from deploy.logging import configure_logging
 
     configure_logging(settings)
@@ -107,10 +160,14 @@ async def _work() -> None:
 
     watching = asyncio.create_task(stop_at_end())
     try:
-        await serve_as_worker(settings, stop, announce)
+        if work == "serve":
+            await serve_as_worker(settings, address, stop, announce)
+        else:
+            os.nice(FOLLOWER_NICENESS)
+            await follow_as_worker(settings, address, stop)
     finally:
         watching.cancel()
 
 
 if __name__ == "__main__":
-    run(Settings(), _work())
+    run(Settings(), _work(cast(Work, sys.argv[1])))

@@ -16,7 +16,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import asyncpg
 import structlog
@@ -30,11 +30,12 @@ from ledger.session import CONNECTION_LOST, Session
 from ledger.store import IdempotencyRow, Pool
 from ledger.submission import Reply, Submission
 from ledger.working_set import RECENT_KEYS_MAX, WorkingSet
-from ledger.writer import Flight, Ticket, Writer
+from ledger.writer import Flight, Sessions, Ticket, Writer
 
 LOCKED_GROUPS_AFTER_CONTENTION = 16
 OVERLAP_FROM_COMMANDS = 256
 WRITER_IDLE_S = 30.0
+SESSION_IDLE_S = 0.1
 ATTEMPTS_MAX = 4
 
 _log = structlog.get_logger(__name__)
@@ -53,6 +54,10 @@ class GroupReport(NamedTuple):
 
 class _Stale(Exception):
     """Another process has moved the head since this group was decided."""
+
+
+# What a group that is written without the head's lock may meet; it is done again under it.
+_FORESEEN: Final = (_Stale, asyncpg.UniqueViolationError, *CONNECTION_LOST)
 
 
 class Committer:
@@ -82,6 +87,7 @@ class Committer:
         self._on_group = on_group
         self._on_commit = on_commit
         self._writers: dict[int, Writer] = {}
+        self._sessions = Sessions(pool)
         self._closing = False
         self.queued_commands = 0
 
@@ -140,40 +146,50 @@ class Committer:
     # --- one tenant's writer ------------------------------------------------------------
 
     async def _write(self, writer: Writer) -> None:
-        while True:
-            if not writer.queue:
-                if writer.flight is not None:
+        try:
+            while await self._has_work(writer):
+                if writer.flight is not None and writer.queued_commands < OVERLAP_FROM_COMMANDS:
                     await self._land(writer)
+                tickets = self._take(writer)
+                if not tickets:
                     continue
-                writer.arrived.clear()
-                if self._closing:
-                    return
                 try:
-                    await asyncio.wait_for(writer.arrived.wait(), WRITER_IDLE_S)
-                except TimeoutError:
-                    if not writer.queue:
-                        return
-                continue
-            if writer.flight is not None and writer.queued_commands < OVERLAP_FROM_COMMANDS:
+                    if writer.locked_groups > 0 or writer.working_set.head is None:
+                        await self._land(writer)
+                        await self._commit_carefully(writer, tickets)
+                    else:
+                        await self._take_off(writer, tickets)
+                except Exception:
+                    # A fault of ours must not leave requests waiting for ever.
+                    _log.exception("writer_failed", tenant_id=writer.working_set.tenant_id)
+                    in_flight = () if writer.flight is None else writer.flight.tickets
+                    writer.flight = None
+                    writer.working_set.forget()
+                    _answer_all([*in_flight, *tickets], OutcomeUnknown())
+                writer.used_at = time.monotonic()
+                self._bound_memory()
+        finally:
+            await self._sessions.let_go(writer)
+
+    async def _has_work(self, writer: Writer) -> bool:
+        """Wait until something is queued; return False when the writer is to end."""
+        loop = asyncio.get_running_loop()
+        while not writer.queue:
+            if writer.flight is not None:
                 await self._land(writer)
-            tickets = self._take(writer)
-            if not tickets:
                 continue
-            try:
-                if writer.locked_groups > 0 or writer.working_set.head is None:
-                    await self._land(writer)
-                    await self._commit_carefully(writer, tickets)
-                else:
-                    await self._take_off(writer, tickets)
-            except Exception:
-                # A fault of ours must not leave requests waiting for ever.
-                _log.exception("writer_failed", tenant_id=writer.working_set.tenant_id)
-                in_flight = () if writer.flight is None else writer.flight.tickets
-                writer.flight = None
-                writer.working_set.forget()
-                _answer_all([*in_flight, *tickets], OutcomeUnknown())
-            writer.used_at = time.monotonic()
-            self._bound_memory()
+            writer.arrived.clear()
+            if self._closing:
+                return False
+            idle_s = WRITER_IDLE_S if writer.session is None else SESSION_IDLE_S
+            timer = loop.call_later(idle_s, writer.arrived.set)
+            await writer.arrived.wait()
+            timer.cancel()
+            if not writer.queue and not self._closing:
+                if writer.session is None:
+                    return False
+                await self._sessions.let_go(writer)
+        return True
 
     def _take(self, writer: Writer) -> list[Ticket]:
         """Take what waits, oldest first, up to the limit on a group; at least one submission."""
@@ -199,7 +215,7 @@ class Committer:
                 raise _Stale
 
         began = time.perf_counter()
-        session = Session(self._pool, writer.working_set.tenant_id)
+        session = self._sessions.of(writer)
         try:
             if suspected:
                 await settle()
@@ -271,6 +287,7 @@ class Committer:
         lost during the commit is answered here, since that must not be done again.
         """
         tenant_id = writer.working_set.tenant_id
+        committed = False
         try:
             if group.draft.events:
                 if before is not None:
@@ -282,22 +299,22 @@ class Committer:
                 current = await store.read_head(await session.connection(), tenant_id)
                 if current.root != group.draft.head.root:
                     raise _Stale
-            await session.commit()
-        except CONNECTION_LOST as error:
+            await session.commit(go_on=self._sessions.may_keep)
+            committed = True
+        except Exception as error:
             if session.committing and group.draft.events:
                 unknown = OutcomeUnknown()
                 unknown.__cause__ = error
                 _answer_all(tickets, unknown)
-            return False
-        except (_Stale, asyncpg.UniqueViolationError):
-            return False
-        except Exception:
-            _log.warning("group_done_again", tenant_id=tenant_id, exc_info=True)
+            elif not isinstance(error, _FORESEEN):
+                _log.warning("group_done_again", tenant_id=tenant_id, exc_info=True)
             return False
         finally:
             in_line.set()
-            await session.end()
+            if not committed:
+                await session.end()
         self._answered(writer, group, tickets, replies, began, contended=False)
+        await self._sessions.keep(writer, session)
         return True
 
     async def _commit_carefully(self, writer: Writer, tickets: Sequence[Ticket]) -> None:
@@ -422,8 +439,10 @@ class Committer:
     async def _decide(self, group: Group, tickets: Sequence[Ticket]) -> list[Reply | LedgerError]:
         replies: list[Reply | LedgerError] = []
         for ticket in tickets:
+            submission = ticket.submission
             try:
-                replies.append(await group.decide(ticket.submission))
+                reply = group.decide_at_once(submission)
+                replies.append(await group.decide(submission) if reply is None else reply)
             except LedgerError as error:
                 replies.append(error)
         return replies
@@ -443,7 +462,7 @@ class Committer:
             tenant_id,
             expected=draft.head,
             head=head,
-            events=draft.rows,
+            events=draft.new_events(),
             idempotency=draft.keys,
         )
         if not appended:

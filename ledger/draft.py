@@ -7,27 +7,47 @@ leaves nothing behind.
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Final
 
 import msgspec
 
 from ledger import merkle
-from ledger.aliases import AliasChange, alias_change
+from ledger.aliases import AliasChange, alias_changes
 from ledger.domain import registry
-from ledger.domain.decision import NewEvent, RecordedEvent, State
+from ledger.domain.decision import Alias, NewEvent, RecordedEvent, State
+from ledger.domain.registry import evolve_by
 from ledger.mapper import encode_event
-from ledger.store import Credential, EventRow, Head, IdempotencyRow, SnapshotRow
+from ledger.store import Credential, Head, IdempotencyRow, NewEvents, SnapshotRow
 from ledger.working_set import WorkingSet
 from schemas.access import ApiKeyRevoked
 
 SNAPSHOT_EVERY_EVENTS = 100
 
+# Makes a named tuple of a tuple, in half the time that its own constructor takes.
+_recorded_event: Final = partial(
+    tuple.__new__,  # pyright: ignore[reportUnknownMemberType]
+    RecordedEvent,
+)
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 # The categories whose streams are named by an id that a counter of that name gives out.
-_COUNTED = frozenset({"product", "location", "supplier"})
-
-Alias = tuple[str, str]
+_COUNTED = frozenset(
+    {
+        "category",
+        "customer",
+        "location",
+        "lot",
+        "order",
+        "pricetier",
+        "product",
+        "purchase",
+        "serial",
+        "supplier",
+    }
+)
 
 
 class Unread(Exception):
@@ -49,7 +69,9 @@ class Draft:
         self.head = head
         self.now = max(now, head.recorded_at)
         self.events: list[RecordedEvent] = []
-        self.rows: list[EventRow] = []
+        self.data: list[str] = []
+        self.meta: list[str] = []
+        self.leaves: list[bytes] = []
         self.keys: list[IdempotencyRow] = []
         self.revoked: set[Credential] = set()
         self._now_us = _microseconds(self.now)
@@ -66,6 +88,11 @@ class Draft:
     def position(self) -> int:
         """The position of the last event so far."""
         return self.head.position + len(self.events)
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """The last id given out of each kind, as of the last event so far; not for writing."""
+        return self._counters
 
     def next_id(self, counter: str) -> int:
         """Return the id that ``take_id`` would use up."""
@@ -86,6 +113,19 @@ class Draft:
             if owner is None:
                 raise Unread(aliases=[alias])
         return owner or None
+
+    def find_aliases(self, aliases: Sequence[Alias]) -> dict[Alias, int | None]:
+        """Return the owners of aliases; raise Unread with all those that are unknown."""
+        found: dict[Alias, int | None] = {}
+        missing: list[Alias] = []
+        for alias in aliases:
+            try:
+                found[alias] = self.find_alias(alias)
+            except Unread:
+                missing.append(alias)
+        if missing:
+            raise Unread(aliases=missing)
+        return found
 
     def states_of(self, streams: Sequence[str]) -> dict[str, State]:
         """Return the states of streams; raise Unread for those that are not held."""
@@ -142,9 +182,9 @@ class Draft:
     ) -> list[RecordedEvent]:
         """Add a decision's events, and bring ``states`` to what they are after them."""
         tenant_id, now, now_us = self.working_set.tenant_id, self.now, self._now_us
-        here, young = self._states, self.working_set.states.young
+        here, young, events = self._states, self.working_set.states.young, self.events
         meta_bytes = meta.encode()
-        position = self.position
+        position = self.head.position + len(events)
         appended: list[RecordedEvent] = []
         for stream, event, event_at in decided:
             effective_at = event_at or default_at
@@ -153,50 +193,45 @@ class Draft:
             version += 1
             position += 1
             data = encode_event(event)
-            type_name, schema_version = event.TYPE, event.SCHEMA_VERSION
             leaf = merkle.leaf_hash(
                 tenant_id,
                 position,
                 stream,
                 version,
-                type_name,
-                schema_version,
+                event.TYPE,
+                event.SCHEMA_VERSION,
                 data,
                 meta_bytes,
                 now_us if effective_at is now else _microseconds(effective_at),
                 now_us,
             )
-            new = RecordedEvent(position, stream, version, event, effective_at, now)
-            self.events.append(new)
-            self.rows.append(
-                EventRow(
-                    position,
-                    stream,
-                    version,
-                    type_name,
-                    schema_version,
-                    data.decode(),
-                    meta,
-                    effective_at,
-                    now,
-                    leaf,
-                )
-            )
-            after = registry.evolve_by(type(event))(state, new)
+            new = _recorded_event((position, stream, version, event, effective_at, now))
+            events.append(new)
+            self.data.append(data.decode())
+            self.meta.append(meta)
+            self.leaves.append(leaf)
+            after = evolve_by(type(event))(state, new)
             self._undo.append((stream, before))
             here[stream] = (version, after)
             states[stream] = after
             if version % SNAPSHOT_EVERY_EVENTS == 0:
                 self._snapshots_due.add(stream)
             if not stream.startswith("stock-"):
+                if version == 1:
+                    self._count(stream)
                 self._note(new)
             appended.append(new)
         return appended
 
+    def _count(self, stream: str) -> None:
+        """Use up the id that names a stream which has just begun."""
+        category, _, number = stream.partition("-")
+        if category in _COUNTED:
+            self._counters[category] = max(self._counters.get(category, 0), int(number))
+
     def _note(self, event: RecordedEvent) -> None:
         """Take in what an event says about aliases and credentials."""
-        change = alias_change(event.event)
-        if change is not None:
+        for change in alias_changes(event.event):
             self._changes.append(change)
             if event.version > 1:
                 for alias in self.working_set.aliases.keys_of(change.target_id):
@@ -206,7 +241,7 @@ class Draft:
                         self.end_alias_of(change, alias)
             if change.key is not None:
                 self._aliases[change.kind, change.key] = change.target_id
-        elif isinstance(event.event, ApiKeyRevoked):
+        if isinstance(event.event, ApiKeyRevoked):
             self.revoked.add(("key", event.event.key_id))
 
     def end_alias_of(self, change: AliasChange, alias: Alias) -> None:
@@ -229,8 +264,8 @@ class Draft:
         self._undo.clear()
 
         def go_back() -> None:
-            del self.events[events:], self.rows[events:], self.keys[keys:]
-            del self._changes[changes:]
+            del self.events[events:], self.data[events:], self.meta[events:], self.leaves[events:]
+            del self.keys[keys:], self._changes[changes:]
             for stream, before in reversed(self._undo):
                 if before is None:
                     self._states.pop(stream, None)
@@ -238,7 +273,10 @@ class Draft:
                 else:
                     self._states[stream] = before
             self._undo.clear()
-            self._counters, self._aliases, self.revoked = counters, aliases, revoked
+            self._aliases, self.revoked = aliases, revoked
+            # In place, since decisions are handed this very mapping.
+            self._counters.clear()
+            self._counters.update(counters)
 
         return go_back
 
@@ -247,8 +285,22 @@ class Draft:
     def head_after(self) -> Head:
         """Return the head with the draft's events appended."""
         frontier = list(self.head.frontier)
-        merkle.append(frontier, self.head.position, [row.leaf_hash for row in self.rows])
+        merkle.append(frontier, self.head.position, self.leaves)
         return Head(self.position, merkle.root(frontier), frontier, self._counters, self.now)
+
+    def new_events(self) -> NewEvents:
+        """Return the events as the log stores them."""
+        _, streams, versions, events, effective_at, recorded_at = zip(*self.events, strict=True)
+        return NewEvents(
+            streams,
+            versions,
+            [event.TYPE for event in events],
+            [event.SCHEMA_VERSION for event in events],
+            self.data,
+            self.meta,
+            () if effective_at == recorded_at else effective_at,
+            self.leaves,
+        )
 
     def snapshots(self) -> list[SnapshotRow]:
         """Return the states to keep, of streams that have grown past another round number."""

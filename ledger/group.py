@@ -12,30 +12,39 @@ from typing import Any, ClassVar, NamedTuple
 import msgspec
 
 from ledger import store
+from ledger.aliases import DEFAULT_LOCATION
 from ledger.domain import registry
 from ledger.domain.decision import (
+    ActiveLocations,
+    Alias,
     Decider,
     EventAt,
     Facts,
+    HasVariants,
     LaterEvents,
     Lookup,
+    OwnerOf,
     RecordedEvent,
+    Refs,
     Refusal,
+    SerialsAt,
     StockOf,
 )
 from ledger.domain.stock import has_stock
-from ledger.draft import Alias, Draft, Unread
+from ledger.draft import Draft, Unread
 from ledger.errors import CredentialRevoked, IdempotencyMismatch, VersionConflict
 from ledger.idempotency import keep, replay
 from ledger.ports import InlineProjections
 from ledger.resolution import Resolver, aliases_named, resolver_for
 from ledger.session import Session
-from ledger.store import Credential, IdempotencyRow
+from ledger.store import Connection, Credential, IdempotencyRow
 from ledger.submission import Idempotency, Item, Outcome, Reply, Submission
 from ledger.working_set import WorkingSet, recorded
 from schemas.common import Command
+from schemas.lot import SerialMoved
 
-LOADS_PER_COMMAND_MAX = 8
+LOADS_PER_COMMAND_MAX = 32
+STREAMS_ASKED_MAX = 24
 YIELD_EVERY_COMMANDS = 64
 _NOTHING: Mapping[Lookup, Any] = {}
 
@@ -59,11 +68,15 @@ class _Handler(NamedTuple):
     resolve: Resolver
     decider: Decider
     asks_aliases: bool
+    asks_twice: bool
 
 
 _handlers: dict[type[Command], _Handler] = {
     command_type: _Handler(
-        resolver_for(command_type), decider, type(decider).aliases is not Decider.aliases
+        resolver_for(command_type, decider),
+        decider,
+        type(decider).aliases is not Decider.aliases,
+        type(decider).more_streams is not Decider.more_streams,
     )
     for command_type in registry.COMMANDS.values()
     for decider in [registry.decider_for(command_type)]
@@ -109,11 +122,9 @@ class Group:
         self._projections = projections
         self._kept = kept
         self._expected = submissions
-        self._keys_unread = {
-            key for submission in submissions for key in submission.idempotency_keys()
-        }
+        self._keys_of: Sequence[Submission] = submissions
         self._settle = settle
-        self._facts = Facts(self.draft.now)
+        self._facts = Facts(self.draft.now, counters=self.draft.counters)
         self._meta_made: tuple[Submission, str | None, str] | None = None
 
     async def _prefetch(self) -> None:
@@ -133,17 +144,52 @@ class Group:
         if aliases:
             await self._load_aliases(list(aliases))
         streams: dict[str, None] = {}
+        nested: dict[Alias, None] = {}
+        resolved: list[tuple[_Handler, Command, Refs]] = []
         for command in commands:
             handler = _handlers[type(command)]
-            refs = handler.resolve(command, self.draft.find_alias)
-            if isinstance(refs, Refusal):
+            try:
+                refs = handler.resolve(command, self.draft)
+            except Unread as unread:
+                # A command with lines or lots has more names, which are read for all at once;
+                # those that depend on others in turn are read when its turn comes.
+                nested.update(dict.fromkeys(unread.aliases))
                 continue
+            if not isinstance(refs, Refusal):
+                resolved.append((handler, command, refs))
+        if nested:
+            await self._load_aliases(list(nested))
+        for handler, command, refs in resolved:
             # A stream named by an id that is yet to be given out is not found, and not missed.
             for stream in handler.decider.streams(command, refs):
                 if held.states.get(stream) is None:
                     streams[stream] = None
         if streams:
             await held.load_states(await self._session.connection(), streams)
+
+    def decide_at_once(self, submission: Submission) -> Reply | None:
+        """Decide a lone command that needs nothing but what is in memory, as most do.
+
+        Return None, having done nothing, for any other submission: `decide` is for those.
+        """
+        items, idempotency = submission.items, submission.idempotency
+        credential = submission.credential
+        if (
+            len(items) != 1
+            or items[0].idempotency is not None
+            or submission.finish is not None
+            or (idempotency is not None and idempotency.key in self._kept)
+            or (credential is not None and credential not in self._working_set.verified)
+            or credential in self.draft.revoked
+        ):
+            return None
+        try:
+            outcome = self._try(
+                submission, items[0].command, None, submission.expected_version, _NOTHING
+            )
+        except (_NeedsMore, Unread, VersionConflict):
+            return None
+        return self._rendered(submission, [outcome]) if outcome.events else None
 
     async def decide(self, submission: Submission) -> Reply:
         """Decide a submission's commands in order and render the response.
@@ -176,12 +222,24 @@ class Group:
                 return await self.decide(submission)
         if aborted:
             go_back()
-            outcomes = [outcome._replace(events=(), applied=False) for outcome in outcomes]
-        self.refusals += [o.refusal for o in outcomes if o.refusal is not None]
+            outcomes = [
+                msgspec.structs.replace(outcome, events=(), applied=False) for outcome in outcomes
+            ]
+        return self._rendered(submission, outcomes)
+
+    def _rendered(self, submission: Submission, outcomes: Sequence[Outcome]) -> Reply:
+        """Return the reply to what was decided, and keep it under the submission's key."""
+        has_effect = False
+        for outcome in outcomes:
+            if outcome.refusal is not None:
+                self.refusals.append(outcome.refusal)
+            elif outcome.events:
+                has_effect = True
         rendered = submission.render(outcomes)
-        if any(outcome.events for outcome in outcomes):
-            if idempotency is not None:
-                self._keep(idempotency, rendered.status, rendered.body_kept or rendered.body)
+        if has_effect:
+            if submission.idempotency is not None:
+                kept = rendered.body_kept or rendered.body
+                self._keep(submission.idempotency, rendered.status, kept)
             if submission.side_effect is not None:
                 self.side_effects.append((submission, outcomes))
         return Reply(rendered.status, rendered.body, self.draft.position)
@@ -191,14 +249,16 @@ class Group:
 
         The keys of the whole group are asked for at once, the first time.
         """
-        keys = self._keys_unread.intersection(submission.idempotency_keys())
-        if not keys:
+        keys = set(submission.idempotency_keys())
+        if not keys or not self._keys_of:
             return {}
         await self._settled()
         found = await store.read_kept_responses(
-            await self._session.connection(), self._working_set.tenant_id, self._keys_unread
+            await self._session.connection(),
+            self._working_set.tenant_id,
+            {key for each in self._keys_of for key in each.idempotency_keys()},
         )
-        self._keys_unread = set[str]()
+        self._keys_of = ()
         used = {key: row for key, row in found.items() if key in keys}
         # What the group keeps itself comes first: if that was used, storing it will fail.
         self._kept = {**found, **self._kept}
@@ -268,7 +328,7 @@ class Group:
         item: Item,
         expected_version: int | None,
     ) -> Outcome:
-        command, idempotency = item
+        command, idempotency = item.command, item.idempotency
         if idempotency is None:
             return await self._decide_command(submission, command, None, expected_version)
         if idempotency.key in self._kept:
@@ -316,9 +376,9 @@ class Group:
         lookups: Mapping[Lookup, Any],
     ) -> Outcome:
         """Decide a command with what is in memory; raise Unread or _NotLookedUp for what is not."""
-        resolve, decider, asks_aliases = _handlers[type(command)]
+        resolve, decider, asks_aliases, asks_twice = _handlers[type(command)]
         draft, facts = self.draft, self._facts
-        refs = resolve(command, draft.find_alias)
+        refs = resolve(command, draft)
         if isinstance(refs, Refusal):
             return Outcome(refs)
         counter = decider.allocates(command)
@@ -333,6 +393,13 @@ class Group:
             actual = draft.version_of(streams[0])
             if actual != expected_version:
                 raise VersionConflict(expected=expected_version, actual=actual)
+        if asks_twice:
+            for _ in range(STREAMS_ASKED_MAX):
+                named = decider.more_streams(command, refs, states)
+                unseen = [stream for stream in named if stream not in states]
+                if not unseen:
+                    break
+                states.update(draft.states_of(unseen))
         wanted = decider.lookups(command, refs, states, draft.now)
         if wanted:
             missing = [lookup for lookup in wanted if lookup not in lookups]
@@ -368,7 +435,7 @@ class Group:
             if key is None and submission.idempotency is not None:
                 key = submission.idempotency.key
             meta = submission.meta
-            if key is not None:
+            if key is not None and key != meta.idempotency_key:
                 meta = msgspec.structs.replace(meta, idempotency_key=key)
             made = self._meta_made = (submission, item_key, _encode_meta(meta).decode())
         return made[2]
@@ -407,6 +474,60 @@ class Group:
                 changed = draft.changed_states(prefix)
                 elsewhere = {f"{prefix}{place}" for place in places} - changed.keys()
                 return bool(elsewhere) or any(map(has_stock, changed.values()))
+            case ActiveLocations():
+                listed = await self._projections.active_locations(connection, tenant_id)
+                for stream, state in draft.changed_states("location-").items():
+                    number = int(stream.partition("-")[2])
+                    if state.is_active and number not in listed:
+                        listed = [*listed, number]
+                    elif not state.is_active:
+                        listed = [listed_id for listed_id in listed if listed_id != number]
+                default = await self._owner_of((DEFAULT_LOCATION, ""))
+                return tuple(
+                    sorted(listed, key=lambda listed_id: (listed_id != default, listed_id))
+                )
+            case SerialsAt():
+                return await self._serials_at(connection, lookup)
+            case OwnerOf(alias):
+                return await self._owner_of(alias)
+            case HasVariants(product_id):
+                changed = draft.changed_states("product-")
+                found = await self._projections.variants_of(
+                    connection, tenant_id, product_id, len(changed) + 1
+                )
+                elsewhere = {f"product-{variant_id}" for variant_id in found} - changed.keys()
+                return bool(elsewhere) or any(
+                    state.variant_of == product_id and not state.discontinued
+                    for state in changed.values()
+                )
+
+    async def _owner_of(self, alias: Alias) -> int | None:
+        try:
+            return self.draft.find_alias(alias)
+        except Unread:
+            await self._load_aliases([alias])
+            return self.draft.find_alias(alias)
+
+    async def _serials_at(self, connection: Connection, lookup: SerialsAt) -> tuple[int, ...]:
+        """Return serials that are at a place by the tables, less and plus what this group moved."""
+        draft = self.draft
+        moved: dict[int, bool] = {}
+        for recorded_event in draft.events:
+            event = recorded_event.event
+            if isinstance(event, SerialMoved) and event.product_id == lookup.product_id:
+                here = event.location_id == lookup.location_id and event.status == lookup.status
+                moved[event.serial_id] = here
+        known = await self._projections.serials_at(
+            connection,
+            self._working_set.tenant_id,
+            lookup.product_id,
+            lookup.location_id,
+            lookup.status,
+            lookup.limit + len(moved),
+        )
+        found = [serial_id for serial_id in known if moved.get(serial_id, True)]
+        found += [serial_id for serial_id, here in moved.items() if here and serial_id not in known]
+        return tuple(found[: lookup.limit])
 
     async def _settled(self) -> None:
         if self._settle is not None:
@@ -430,4 +551,6 @@ def _with_lookups(facts: Facts, wanted: Sequence[Lookup], found: Mapping[Lookup,
                 events.update(found[lookup])
             case StockOf(product_id):
                 stocked[product_id] = found[lookup]
-    return facts._replace(later=later, events=events, has_stock=stocked)
+            case _:
+                pass
+    return facts._replace(later=later, events=events, has_stock=stocked, found=found)

@@ -10,7 +10,8 @@ know is ignored within a schema version that it knows: during a rolling upgrade 
 processes go on reading what the newer ones write. So a field may be added without a new
 version only when it has a default and no fold needs it; anything a fold depends on raises
 ``SCHEMA_VERSION``, and an older process then stops with `UnreadableEvent` rather than
-compute a wrong figure.
+compute a wrong figure. Where the new version only has more fields, each with the default that
+an old event stands for, ``READS_FROM`` says so, and old events are read with no upcaster.
 """
 
 import re
@@ -25,10 +26,16 @@ from eventsourcing.utils import register_topic
 
 from ledger.errors import UnreadableEvent
 from schemas.access import AccessEvent
+from schemas.books import BooksEvent
+from schemas.category import CategoryEvent
 from schemas.common import Event
+from schemas.customer import CustomerEvent, PriceTierEvent
 from schemas.import_batch import ImportBatchEvent
 from schemas.location import LocationEvent
+from schemas.lot import LotEvent, SerialEvent
+from schemas.order import OrderEvent
 from schemas.product import ProductEvent
+from schemas.purchase import PurchaseOrderEvent
 from schemas.stock import StockEvent
 from schemas.supplier import SupplierEvent
 
@@ -52,6 +59,9 @@ class EventFormat:
             (name, event_type.SCHEMA_VERSION): msgspec.json.Decoder(event_type).decode
             for name, event_type in types.items()
         }
+        for name, event_type in types.items():
+            for version in range(_reads_from(event_type), event_type.SCHEMA_VERSION):
+                self._decoders[name, version] = self._decoders[name, event_type.SCHEMA_VERSION]
         self._upcasters: dict[tuple[str, int], Upcaster] = {}
         self.encode: Callable[[Event], bytes] = msgspec.json.Encoder().encode
 
@@ -62,7 +72,7 @@ class EventFormat:
         Raises ValueError for a second one, or one that leads nowhere.
         """
         event_type = self.event_types.get(type_name)
-        if event_type is None or not 1 <= from_version < event_type.SCHEMA_VERSION:
+        if event_type is None or not 1 <= from_version < _reads_from(event_type):
             raise ValueError(f"{type_name} has no version after {from_version} to go to")
         if (type_name, from_version) in self._upcasters:
             raise ValueError(f"{type_name} has two upcasters from version {from_version}")
@@ -97,12 +107,16 @@ class EventFormat:
             )
         try:
             fields = _decode_fields(data)
-            for version in range(schema_version, present):
+            for version in range(schema_version, _reads_from(event_type)):
                 fields = self._upcasters[type_name, version](fields)
             return msgspec.convert(fields, event_type)
         except (KeyError, TypeError, ValueError) as error:
             reason = f"upcasting it failed with {type(error).__name__}: {error}"
             raise _unreadable(type_name, schema_version, reason) from error
+
+
+def _reads_from(event_type: type[Event]) -> int:
+    return event_type.READS_FROM or event_type.SCHEMA_VERSION
 
 
 _decode_fields = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
@@ -125,9 +139,17 @@ _FORMAT = EventFormat(
     event_type
     for union in (
         AccessEvent,
+        BooksEvent,
+        CategoryEvent,
+        CustomerEvent,
         ImportBatchEvent,
         LocationEvent,
+        LotEvent,
+        OrderEvent,
+        PriceTierEvent,
         ProductEvent,
+        PurchaseOrderEvent,
+        SerialEvent,
         StockEvent,
         SupplierEvent,
     )
@@ -141,7 +163,24 @@ upcaster = _FORMAT.upcaster
 
 # The streams that deciders fold. Whatever else is in a tenant's log belongs to applications of
 # the eventsourcing library (`ledger.bridge`), and has types that are none of ours.
-OUR_CATEGORIES: Final = frozenset({"stock", "product", "location", "supplier", "import", "access"})
+OUR_CATEGORIES: Final = frozenset(
+    {
+        "access",
+        "books",
+        "category",
+        "customer",
+        "import",
+        "location",
+        "lot",
+        "order",
+        "pricetier",
+        "product",
+        "purchase",
+        "serial",
+        "stock",
+        "supplier",
+    }
+)
 
 
 def is_ours(stream: str) -> bool:
@@ -150,7 +189,7 @@ def is_ours(stream: str) -> bool:
 
 
 # Upcasters follow here, one function a version, named upcast_<type>_v<from>. There are none
-# yet: every type is at its first version.
+# yet: every version so far has only added fields with defaults.
 
 
 # --- the eventsourcing library's view -------------------------------------------------------

@@ -44,3 +44,25 @@ class InlineProjections(Protocol):
     ) -> Sequence[int]:
         """Return the locations where a product is on hand, in transit or reserved."""
         ...
+
+    async def active_locations(self, connection: Connection, tenant_id: int) -> Sequence[int]:
+        """Return the ids of the active locations, in order."""
+        ...
+
+    async def serials_at(
+        self,
+        connection: Connection,
+        tenant_id: int,
+        product_id: int,
+        location_id: int,
+        status: str,
+        limit: int,
+    ) -> Sequence[int]:
+        """Return the ids of a product's serials at a place and in a status, oldest first."""
+        ...
+
+    async def variants_of(
+        self, connection: Connection, tenant_id: int, product_id: int, limit: int
+    ) -> Sequence[int]:
+        """Return the ids of the products in the catalogue that are variants of one."""
+        ...

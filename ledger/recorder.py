@@ -194,7 +194,7 @@ class Recorder:
             self._tenant_id,
             expected=head,
             head=new_head,
-            events=rows,
+            events=store.NewEvents.of(rows),
         )
         assert appended, "the head moved while it was locked"
         if self._projections is not None and ours:

@@ -3,13 +3,19 @@
 from collections.abc import Callable
 from typing import Any
 
-from ledger.aliases import LOCATION, SKU, fold
-from ledger.domain.decision import LocationNotFound, ProductNotFound, Refs, Refusal
+from ledger.aliases import LOCATION, LOT, SERIAL, SKU, fold, lot_key, serial_key
+from ledger.domain.decision import (
+    Alias,
+    Decider,
+    LocationNotFound,
+    Names,
+    ProductNotFound,
+    Refs,
+    Refusal,
+)
 from schemas.common import Command
 
-Alias = tuple[str, str]
-FindAlias = Callable[[Alias], int | None]
-Resolver = Callable[[Any, FindAlias], Refs | Refusal]
+Resolver = Callable[[Any, Names], Refs | Refusal]
 
 
 def aliases_named(command: Any) -> list[Alias]:
@@ -25,16 +31,18 @@ def aliases_named(command: Any) -> list[Alias]:
     return found
 
 
-def resolver_for(command_type: type[Command]) -> Resolver:
-    """Return the function that resolves commands of one type.
+def resolver_for(command_type: type[Command], decider: Decider) -> Resolver:
+    """Return the function that resolves commands of one type: its decider's own, or the usual.
 
     It gives the ids, or the refusal that an unknown SKU or code leads to.
     """
+    if type(decider).resolve is not Decider.resolve:
+        return decider.resolve
     fields = set(command_type.__struct_fields__)
     if {"product_id", "sku", "location_id", "location"} <= fields:
-        return _at_place
+        return _tracked(_at_place) if "lots" in fields else _at_place
     if {"product_id", "sku", "from_location_id", "to_location_id"} <= fields:
-        return _between_places
+        return _tracked(_between_places)
     if "product_id" in fields:
         return _product
     if "location_id" in fields:
@@ -42,7 +50,8 @@ def resolver_for(command_type: type[Command]) -> Resolver:
     return _nothing
 
 
-def _at_place(command: Any, find: FindAlias) -> Refs | Refusal:
+def _at_place(command: Any, names: Names) -> Refs | Refusal:
+    find = names.find_alias
     product_id = command.product_id
     if product_id is None:
         product_id = find((SKU, fold(command.sku)))
@@ -56,7 +65,8 @@ def _at_place(command: Any, find: FindAlias) -> Refs | Refusal:
     return Refs(product_id, location_id)
 
 
-def _between_places(command: Any, find: FindAlias) -> Refs | Refusal:
+def _between_places(command: Any, names: Names) -> Refs | Refusal:
+    find = names.find_alias
     product_id = command.product_id
     if product_id is None:
         product_id = find((SKU, fold(command.sku)))
@@ -75,13 +85,34 @@ def _between_places(command: Any, find: FindAlias) -> Refs | Refusal:
     return Refs(product_id, source, destination)
 
 
-def _product(command: Any, find: FindAlias) -> Refs | Refusal:
+def _tracked(resolve: Resolver) -> Resolver:
+    """Return a resolver that finds the lots and serials of a command as well."""
+
+    def resolve_all(command: Any, names: Names) -> Refs | Refusal:
+        refs = resolve(command, names)
+        if not (command.lots or command.serials) or isinstance(refs, Refusal):
+            return refs
+        product_id = refs.product_id
+        lots = {fold(entry.lot): lot_key(product_id, entry.lot) for entry in command.lots}
+        serials = {fold(number): serial_key(product_id, number) for number in command.serials}
+        found = names.find_aliases(
+            [*((LOT, key) for key in lots.values()), *((SERIAL, key) for key in serials.values())]
+        )
+        return refs._replace(
+            lots={(product_id, name): found[LOT, key] for name, key in lots.items()},
+            serials={(product_id, name): found[SERIAL, key] for name, key in serials.items()},
+        )
+
+    return resolve_all
+
+
+def _product(command: Any, names: Names) -> Refs | Refusal:
     return Refs(product_id=command.product_id)
 
 
-def _location(command: Any, find: FindAlias) -> Refs | Refusal:
+def _location(command: Any, names: Names) -> Refs | Refusal:
     return Refs(location_id=command.location_id)
 
 
-def _nothing(command: Any, find: FindAlias) -> Refs | Refusal:
+def _nothing(command: Any, names: Names) -> Refs | Refusal:
     return Refs()

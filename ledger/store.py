@@ -49,7 +49,7 @@ class EventRow(NamedTuple):
     leaf_hash: bytes
 
 
-class IdempotencyRow(NamedTuple):
+class IdempotencyRow(msgspec.Struct, frozen=True, gc=False):
     """A response kept under a key; the bytes are compressed where the flag says so."""
 
     key: str
@@ -127,10 +127,7 @@ async def begin(
     isolation: Literal["read committed", "repeatable read"] = "read committed",
 ) -> None:
     """Begin a tenant's transaction in one round trip."""
-    statement = (
-        f"BEGIN ISOLATION LEVEL {isolation};"
-        f"SELECT set_config('ledger.tenant', '{int(tenant_id)}', true)"
-    )
+    statement = _begin(tenant_id, isolation)
     if credential is not None:
         kind, credential_id = credential
         statement += f";SELECT access.require_{kind}({int(credential_id)})"
@@ -140,6 +137,18 @@ async def begin(
         if is_open(connection) and connection.is_in_transaction():
             await connection.execute("ROLLBACK")
         raise
+
+
+async def commit_and_begin(connection: Connection, tenant_id: int) -> None:
+    """Commit, and begin a tenant's next transaction, in one round trip."""
+    await connection.execute(f"COMMIT;{_begin(tenant_id, 'read committed')}")
+
+
+def _begin(tenant_id: int, isolation: str) -> str:
+    return (
+        f"BEGIN ISOLATION LEVEL {isolation};"
+        f"SELECT set_config('ledger.tenant', '{int(tenant_id)}', true)"
+    )
 
 
 _HEAD = """
@@ -170,9 +179,10 @@ def _head(row: asyncpg.Record | None, tenant_id: int) -> Head:
     )
 
 
-# Columns of text go as one text each, their values between record separators: that costs a
-# fraction of an array, in asyncpg as in PostgreSQL. No value can hold one: JSON escapes it, and
-# names of streams and types have no control characters.
+# A column goes as one text, its values between record separators: that costs a fraction of an
+# array, in asyncpg as in PostgreSQL. One that has the same value in all rows, as most groups have
+# one type of event, goes as that value alone: the rows that find nothing take the text itself.
+# Hashes are all of one length, and go as one string of bytes.
 _SEPARATOR: Final = "\x1e"
 
 # Moves the head from where the writer decided, and appends: a compare-and-set and the appended
@@ -185,38 +195,70 @@ WITH locked AS (
     SELECT position, root FROM ledger.head WHERE tenant_id = $1 FOR UPDATE
 ), moved AS (
     UPDATE ledger.head h
-    SET position = $3, root = $4, frontier = $5, counters = $6::jsonb, recorded_at = $7
+    SET position = $3, root = $5, frontier = $6::text::bytea[], counters = $7::text::jsonb,
+        recorded_at = $8
     FROM locked
-    WHERE h.tenant_id = $1 AND locked.position = $2 AND locked.root = $24
+    WHERE h.tenant_id = $1 AND locked.position = $2 AND locked.root = $4
     RETURNING h.tenant_id, h.recorded_at
 ), kept AS (
     INSERT INTO ledger.idempotency
         (tenant_id, key, fingerprint, request, request_compressed, status, response,
          response_compressed, position, created_at)
-    SELECT moved.tenant_id, i.key, i.fingerprint, i.request, i.request_compressed, i.status,
-           i.response, i.response_compressed, i.position, moved.recorded_at
-    FROM moved, unnest($16::text[], $17::bytea[], $18::bytea[], $19::boolean[], $20::smallint[],
-                       $21::bytea[], $22::boolean[], $23::bigint[])
-        AS i (key, fingerprint, request, request_compressed, status, response,
-              response_compressed, position)
+    SELECT moved.tenant_id, i.key, substr($18::bytea, ((i.nth - 1) * 32 + 1)::integer, 32),
+           decode(i.request, 'hex'), coalesce(i.request_compressed, $20)::boolean,
+           coalesce(i.status, $21)::smallint,
+           decode(i.response, 'hex'), coalesce(i.response_compressed, $23)::boolean,
+           i.position::bigint, moved.recorded_at
+    FROM moved, ROWS FROM (
+        string_to_table($17, E'\\x1e'), string_to_table($19, E'\\x1e'),
+        string_to_table($20, E'\\x1e'), string_to_table($21, E'\\x1e'),
+        string_to_table($22, E'\\x1e'), string_to_table($23, E'\\x1e'),
+        string_to_table($24, E'\\x1e')
+    ) WITH ORDINALITY
+        AS i (key, request, request_compressed, status, response, response_compressed, position,
+              nth)
 ), appended AS (
     INSERT INTO ledger.event
         (tenant_id, position, stream, version, type, schema_version, data, meta, effective_at,
          recorded_at, leaf_hash)
-    SELECT moved.tenant_id, $2 + e.nth, e.stream, e.version::bigint, e.type,
-           e.schema_version::smallint,
-           e.data::json, e.meta::json, coalesce(e.effective_at, moved.recorded_at),
-           moved.recorded_at, e.leaf_hash
+    SELECT moved.tenant_id, $2 + e.nth, e.stream, e.version::bigint, coalesce(e.type, $11),
+           coalesce(e.schema_version, $12)::smallint, e.data::json,
+           coalesce(e.meta::json, $25::json),
+           coalesce(e.effective_at, moved.recorded_at), moved.recorded_at,
+           substr($16::bytea, ((e.nth - 1) * 32 + 1)::integer, 32)
     FROM moved, ROWS FROM (
-        string_to_table($8, E'\\x1e'), string_to_table($9, E'\\x1e'),
-        string_to_table($10, E'\\x1e'), string_to_table($11, E'\\x1e'),
-        string_to_table($12, E'\\x1e'), string_to_table($13, E'\\x1e'),
-        unnest($14::timestamptz[], $15::bytea[])
+        string_to_table($9, E'\\x1e'), string_to_table($10, E'\\x1e'),
+        string_to_table($11, E'\\x1e'), string_to_table($12, E'\\x1e'),
+        string_to_table($13, E'\\x1e'), string_to_table($14, E'\\x1e'),
+        unnest($15::timestamptz[])
     ) WITH ORDINALITY
-        AS e (stream, version, type, schema_version, data, meta, effective_at, leaf_hash, nth)
+        AS e (stream, version, type, schema_version, data, meta, effective_at, nth)
 )
 SELECT count(*) FROM moved
 """
+
+
+class NewEvents(NamedTuple):
+    """Events to append, as columns, in the order of their positions.
+
+    ``data`` and ``meta`` are the exact text that was hashed. ``effective_at`` is empty where all
+    are effective when they are recorded.
+    """
+
+    streams: Sequence[str]
+    versions: Sequence[int]
+    types: Sequence[str]
+    schema_versions: Sequence[int]
+    data: Sequence[str]
+    meta: Sequence[str]
+    effective_at: Sequence[datetime]
+    leaf_hashes: Sequence[bytes]
+
+    @classmethod
+    def of(cls, rows: Sequence[EventRow]) -> "NewEvents":
+        """Return the columns of rows, at least one."""
+        _, streams, versions, types, schemas, data, meta, at, _, leaves = zip(*rows, strict=True)
+        return cls(streams, versions, types, schemas, data, meta, at, leaves)
 
 
 async def append(
@@ -225,7 +267,7 @@ async def append(
     *,
     expected: Head,
     head: Head,
-    events: Sequence[EventRow],
+    events: NewEvents,
     idempotency: Sequence[IdempotencyRow] = (),
 ) -> bool:
     """Append events from the position after ``expected`` on, and move the head to ``head``.
@@ -234,33 +276,58 @@ async def append(
     Raise asyncpg.UniqueViolationError when a stream's version or a key exists already; the
     transaction is then lost.
     """
-    columns = list(zip(*events, strict=True)) if events else [()] * 10
-    _, streams, versions, types, schema_versions, data, meta, effective, recorded, leaves = columns
-    if effective == recorded:
-        # An array that is too short is filled up with nulls: all happened when recorded.
-        effective = ()
-    keys = list(zip(*idempotency, strict=True)) if idempotency else [()] * 8
+    # As a parameter of its own it is read as JSON once, not once a row.
+    is_meta_shared = events.meta.count(events.meta[0]) == len(events.meta)
     moved = await connection.fetchval(
         _APPEND,
         tenant_id,
         expected.position,
         head.position,
+        expected.root,
         head.root,
-        head.frontier,
+        '{"' + '","'.join([f"\\\\x{root.hex()}" for root in head.frontier]) + '"}',
         msgspec.json.encode(head.counters).decode(),
         head.recorded_at,
-        _SEPARATOR.join(streams),
-        _SEPARATOR.join(map(str, versions)),
-        _SEPARATOR.join(types),
-        _SEPARATOR.join(map(str, schema_versions)),
-        _SEPARATOR.join(data),
-        _SEPARATOR.join(meta),
-        effective,
-        leaves,
-        *keys,
-        expected.root,
+        _joined(events.streams),
+        _SEPARATOR.join(map(str, events.versions)),
+        _same_or_joined(events.types),
+        _same_or_joined([str(version) for version in events.schema_versions]),
+        _joined(events.data),
+        "" if is_meta_shared else _joined(events.meta),
+        events.effective_at,
+        b"".join(events.leaf_hashes),
+        *_idempotency_columns(idempotency),
+        events.meta[0] if is_meta_shared else None,
     )
     return moved == 1
+
+
+def _idempotency_columns(rows: Sequence[IdempotencyRow]) -> tuple[str | bytes, ...]:
+    if not rows:
+        return ("", b"", "", "", "", "", "", "")
+    return (
+        _joined([row.key for row in rows]),
+        b"".join([row.fingerprint for row in rows]),
+        _SEPARATOR.join([row.request.hex() for row in rows]),
+        _same_or_joined(["t" if row.request_compressed else "f" for row in rows]),
+        _same_or_joined([str(row.status) for row in rows]),
+        _SEPARATOR.join([row.response.hex() for row in rows]),
+        _same_or_joined(["t" if row.response_compressed else "f" for row in rows]),
+        _SEPARATOR.join([str(row.position) for row in rows]),
+    )
+
+
+def _joined(values: Sequence[str]) -> str:
+    """Return a column as one text; raise ValueError for a value that would pass for two."""
+    text = _SEPARATOR.join(values)
+    if text.count(_SEPARATOR) != len(values) - 1:
+        raise ValueError("a stream, type or key must not hold a record separator (U+001E)")
+    return text
+
+
+def _same_or_joined(values: Sequence[str]) -> str:
+    first = values[0]
+    return first if values.count(first) == len(values) else _joined(values)
 
 
 _EVENT_COLUMNS = """e.position, e.stream, e.version, e.type, e.schema_version,

@@ -1,8 +1,11 @@
-"""What is handed to the committer, and what it hands back."""
+"""What is handed to the committer, and what it hands back.
+
+All of it is made for each command, and so are structs that the garbage collector leaves out:
+they take a quarter of the time that named tuples take, and none of them leads back to itself.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import sha256
-from typing import NamedTuple
 
 import msgspec
 
@@ -12,7 +15,7 @@ from ledger.store import Connection, Credential
 from schemas.common import Command
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What became of one command.
 
     ``events`` are empty when it was refused, when there was nothing to do, and when the
@@ -27,7 +30,7 @@ class Outcome(NamedTuple):
     replay: bytes | None = None
 
 
-class Rendered(NamedTuple):
+class Rendered(msgspec.Struct, frozen=True, gc=False):
     """A response: its status and body, and the body to keep where the client's shows a secret."""
 
     status: int
@@ -35,7 +38,7 @@ class Rendered(NamedTuple):
     body_kept: bytes | None = None
 
 
-class Reply(NamedTuple):
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """A submission's response, the position its effects are at, and whether it is a replay."""
 
     status: int
@@ -44,7 +47,7 @@ class Reply(NamedTuple):
     replayed: bool = False
 
 
-class Idempotency(NamedTuple):
+class Idempotency(msgspec.Struct, frozen=True, gc=False):
     """A client's key, and the request that it stands for: method and path, line feed, body."""
 
     key: str
@@ -55,7 +58,7 @@ class Idempotency(NamedTuple):
         return sha256(self.request).digest()
 
 
-class Item(NamedTuple):
+class Item(msgspec.Struct, frozen=True, gc=False):
     """One command, with a key of its own where the client gave it one."""
 
     command: Command

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from ledger import store
-from ledger.aliases import alias_change
+from ledger.aliases import alias_changes
 from ledger.domain import registry
 from ledger.domain.decision import RecordedEvent, State
 from ledger.mapper import decode_event, is_ours
@@ -129,15 +129,14 @@ class WorkingSet:
 
     def note(self, event: RecordedEvent) -> None:
         """Take in what an event says about aliases and credentials."""
-        change = alias_change(event.event)
-        if change is not None:
+        for change in alias_changes(event.event):
             if event.version > 1:
                 for kind, key in self.aliases.keys_of(change.target_id):
                     if kind == change.kind:
                         self.aliases[kind, key] = 0
             if change.key is not None:
                 self.aliases[change.kind, change.key] = change.target_id
-        elif isinstance(event.event, ApiKeyRevoked):
+        if isinstance(event.event, ApiKeyRevoked):
             self.verified.discard(("key", event.event.key_id))
 
     async def load_aliases(

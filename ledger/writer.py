@@ -5,11 +5,15 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+
+from ledger.session import Session
+from ledger.store import Pool
 from ledger.submission import Reply, Submission
 from ledger.working_set import WorkingSet
 
 
-class Ticket(NamedTuple):
+class Ticket(msgspec.Struct, frozen=True, gc=False):
     """A submission that waits, how many commands it holds, and where its reply goes."""
 
     submission: Submission
@@ -30,7 +34,10 @@ class Flight(NamedTuple):
 
 
 class Writer:
-    """A tenant's queue and what its writer knows."""
+    """A tenant's queue and what its writer knows.
+
+    ``session`` is one whose next transaction has been begun, and that no group uses yet.
+    """
 
     def __init__(self, tenant_id: int) -> None:
         self.working_set = WorkingSet(tenant_id)
@@ -39,5 +46,46 @@ class Writer:
         self.arrived = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
         self.flight: Flight | None = None
+        self.session: Session | None = None
         self.locked_groups = 0
         self.used_at = 0.0
+
+
+class Sessions:
+    """Sessions for writers' groups. Between two groups one may be kept, its transaction begun.
+
+    That saves the next group a round trip, and the way to the pool and back.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        # The others must find connections, to read with above all.
+        self._kept_max = pool.get_max_size() // 2
+        self._kept = 0
+
+    @property
+    def may_keep(self) -> bool:
+        """Whether another one may be kept."""
+        return self._kept < self._kept_max
+
+    def of(self, writer: Writer) -> Session:
+        """Return the session for a writer's next group."""
+        session = writer.session
+        if session is None:
+            return Session(self._pool, writer.working_set.tenant_id)
+        writer.session = None
+        self._kept -= 1
+        return session
+
+    async def keep(self, writer: Writer, session: Session) -> None:
+        """Keep a session for the writer's next group, where its next transaction has begun."""
+        if session.is_begun and writer.session is None:
+            writer.session = session
+            self._kept += 1
+        else:
+            await session.end()
+
+    async def let_go(self, writer: Writer) -> None:
+        """Give back a session that has been kept and is not needed."""
+        if writer.session is not None:
+            await self.of(writer).end()

@@ -3,13 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from ledger.aliases import alias_change
+from ledger.aliases import ALIAS_EVENTS, DEFAULT_LOCATION, alias_changes
 from ledger.domain.decision import RecordedEvent
 from projections.projection import SCHEMA, Columns, Connection, Statements
 from schemas.common import Event
-from schemas.location import LocationOpened, LocationRevised
-from schemas.product import ProductDiscontinued, ProductRegistered, ProductRevised
-from schemas.supplier import SupplierRegistered
 
 _COLUMNS = Columns("kind text", "key text", "target_id bigint")
 
@@ -22,6 +19,10 @@ _SQL = Statements(
     begin="""
         INSERT INTO {schema}.alias (tenant_id, kind, key, target_id)
         SELECT $1, r.* FROM unnest($2::text[], $3::text[], $4::bigint[]) AS r
+    """,
+    move="""
+        INSERT INTO {schema}.alias (tenant_id, kind, key, target_id) VALUES ($1, $2, '', $3)
+        ON CONFLICT (tenant_id, kind, key) DO UPDATE SET target_id = excluded.target_id
     """,
     find="""
         SELECT wanted.kind, wanted.key, found.target_id
@@ -39,18 +40,9 @@ class Aliases:
     """Folds which name stands for which id. The primary key is what makes a name unique."""
 
     name: ClassVar[str] = "aliases"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tables: ClassVar[Mapping[str, Sequence[str]]] = {"alias": ("tenant_id", "kind", "key")}
-    event_types: ClassVar[frozenset[type[Event]]] = frozenset(
-        {
-            LocationOpened,
-            LocationRevised,
-            ProductDiscontinued,
-            ProductRegistered,
-            ProductRevised,
-            SupplierRegistered,
-        }
-    )
+    event_types: ClassVar[frozenset[type[Event]]] = ALIAS_EVENTS
 
     def ddl(self, schema: str) -> str:
         """Return the statements that create the table."""
@@ -71,13 +63,18 @@ class Aliases:
         In that order a name that passes from one id to another within a batch never clashes.
         """
         last: dict[tuple[str, int], str | None] = {}
+        default: int | None = None
         for recorded in events:
-            change = alias_change(recorded.event)
-            if change is not None:
-                last[change.kind, change.target_id] = change.key
+            for change in alias_changes(recorded.event):
+                if change.kind == DEFAULT_LOCATION:
+                    default = change.target_id
+                else:
+                    last[change.kind, change.target_id] = change.key
+        sql = _SQL.of(schema)
+        if default is not None:
+            await connection.execute(sql["move"], tenant_id, DEFAULT_LOCATION, default)
         if not last:
             return
-        sql = _SQL.of(schema)
         kinds, targets = zip(*last, strict=True)
         await connection.execute(sql["end"], tenant_id, kinds, targets)
         rows = [(kind, key, target) for (kind, target), key in last.items() if key is not None]

@@ -8,8 +8,11 @@ import structlog
 from ledger.domain.decision import RecordedEvent
 from projections import stock_queries
 from projections.aliases import Aliases, find_aliases
+from projections.books import Books
+from projections.categories import Categories
+from projections.customers import Customers
 from projections.import_batches import ImportBatches
-from projections.locations import Locations
+from projections.locations import Locations, active_locations
 from projections.log_reading import (
     folded_types,
     head_position,
@@ -18,11 +21,18 @@ from projections.log_reading import (
     set_tenant,
     tenant_ids,
 )
-from projections.products import Products
+from projections.lots import Lots
+from projections.orders import Orders
+from projections.price_tiers import PriceTiers
+from projections.products import Products, variants_of
 from projections.projection import SCHEMA, Connection, Projection, protection
+from projections.purchase_orders import PurchaseOrders
+from projections.sales import Sales
+from projections.serials import Serials, serials_at
 from projections.stock_by_day import StockByDay
 from projections.stock_levels import StockLevels
 from projections.suppliers import Suppliers
+from projections.valuation import Valuation
 
 INLINE: Final[tuple[Projection, ...]] = (
     StockLevels(),
@@ -30,9 +40,17 @@ INLINE: Final[tuple[Projection, ...]] = (
     Locations(),
     Aliases(),
     Suppliers(),
+    Categories(),
+    PriceTiers(),
+    Customers(),
     ImportBatches(),
+    Lots(),
+    Serials(),
+    Orders(),
+    PurchaseOrders(),
+    Books(),
 )
-FOLLOWING: Final[tuple[Projection, ...]] = (StockByDay(),)
+FOLLOWING: Final[tuple[Projection, ...]] = (StockByDay(), Sales(), Valuation())
 
 log = structlog.get_logger(__name__)
 
@@ -94,6 +112,28 @@ class Engine:
     ) -> Sequence[int]:
         """Return the locations where a product is on hand, in transit or reserved."""
         return await stock_queries.stocked_locations(connection, tenant_id, product_id)
+
+    async def active_locations(self, connection: Connection, tenant_id: int) -> Sequence[int]:
+        """Return the ids of the active locations, in order."""
+        return await active_locations(connection, tenant_id)
+
+    async def serials_at(
+        self,
+        connection: Connection,
+        tenant_id: int,
+        product_id: int,
+        location_id: int,
+        status: str,
+        limit: int,
+    ) -> Sequence[int]:
+        """Return the ids of a product's serials at a place and in a status, oldest first."""
+        return await serials_at(connection, tenant_id, product_id, location_id, status, limit)
+
+    async def variants_of(
+        self, connection: Connection, tenant_id: int, product_id: int, limit: int
+    ) -> Sequence[int]:
+        """Return the ids of the products in the catalogue that are variants of one."""
+        return await variants_of(connection, tenant_id, product_id, limit)
 
     def ddl(self) -> str:
         """Return the statements that create every projection's tables, for reading."""

@@ -1,13 +1,12 @@
 """Runs the following projections: each tenant's log, from a checkpoint on, as it grows."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 import asyncpg
 import structlog
-from prometheus_client import Counter, Gauge
 
 from ledger.feed import Feed
 from ledger.store import Connection, Pool, tenant_transaction
@@ -16,6 +15,7 @@ from projections.log_reading import folded_types, head_position, of_types, read_
 from projections.projection import SCHEMA, Projection
 
 TENANTS_POLL_S: Final = 5.0
+TENANTS_TOLD_MAX: Final = 1_000
 GATHER_S: Final = 0.5
 RETRY_MIN_S: Final = 0.5
 RETRY_MAX_S: Final = 30.0
@@ -33,18 +33,42 @@ _TRANSIENT: Final = (
     OSError,
 )
 
-PARKED = Counter(
-    "stockledger_projection_parked_total",
-    "Times a following projection was parked for a tenant by an event it could not fold",
-    ["projection"],
-)
-LAG = Gauge(
-    "stockledger_projection_lag_positions",
-    "Positions that a following projection is behind, of the tenant looked at last",
-    ["projection"],
-)
-
 log = structlog.get_logger(__name__)
+
+
+class Standing(NamedTuple):
+    """How a following projection stands over all tenants.
+
+    ``behind`` is in positions, of the tenant that it is furthest behind for; ``parked`` is the
+    number of tenants for which an event that it could not fold has stopped it.
+    """
+
+    behind: int
+    parked: int
+
+
+async def standings(pool: Pool, names: Sequence[str]) -> dict[str, Standing]:
+    """Return how following projections stand, as the database has it.
+
+    They may run in any process. It looks at ``TENANTS_TOLD_MAX`` tenants, at two round trips each.
+    """
+    found = dict.fromkeys(names, Standing(0, 0))
+    async with pool.acquire() as connection:
+        rows = await connection.fetch("SELECT ledger.tenant_ids() LIMIT $1", TENANTS_TOLD_MAX)
+    for (tenant_id,) in rows:
+        async with tenant_transaction(pool, tenant_id) as connection:
+            for name, behind, is_parked in await connection.fetch(_STANDING, tenant_id, names):
+                before = found[name]
+                found[name] = Standing(max(before.behind, behind), before.parked + is_parked)
+    return found
+
+
+_STANDING: Final = """
+SELECT wanted.name, h.position - coalesce(c.position, 0), c.parked_at IS NOT NULL
+FROM ledger.head h CROSS JOIN unnest($2::text[]) AS wanted (name)
+LEFT JOIN projections.checkpoint c ON c.tenant_id = h.tenant_id AND c.name = wanted.name
+WHERE h.tenant_id = $1
+"""
 
 
 async def run_following(pool: Pool, feed: Feed, engine: Engine) -> None:
@@ -107,7 +131,6 @@ async def catch_up(pool: Pool, projection: Projection, tenant_id: int) -> int | 
             if checkpoint is None:
                 return None
             head = await head_position(connection, tenant_id)
-        LAG.labels(projection.name).set(head - checkpoint)
         if checkpoint >= head:
             return checkpoint
         try:
@@ -214,7 +237,6 @@ async def _park(
             position,
             reason,
         )
-    PARKED.labels(projection.name).inc()
     log.error(
         "projection_parked",
         projection=projection.name,

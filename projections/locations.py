@@ -87,3 +87,15 @@ class Locations:
         await connection.execute(sql["state"], tenant_id, rows_as_json(stated.values()))
         if claimed_by is not None:
             await connection.execute(sql["only_default"], tenant_id, claimed_by)
+
+
+async def active_locations(connection: Connection, tenant_id: int) -> list[int]:
+    """Return the ids of the active locations, in order."""
+    rows = await connection.fetch(
+        """
+        SELECT location_id FROM projections.location
+        WHERE tenant_id = $1 AND is_active ORDER BY location_id
+        """,
+        tenant_id,
+    )
+    return [row[0] for row in rows]

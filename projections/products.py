@@ -30,6 +30,11 @@ _COLUMNS = Columns(
     "taxable boolean",
     "requires_shipping boolean",
     "is_active boolean",
+    "backorders boolean",
+    "variant_of bigint null",
+    "options jsonb",
+    "images jsonb",
+    "supplier_id bigint null",
     "is_discontinued boolean",
     "created_at timestamptz",
     "revised_at timestamptz",
@@ -59,7 +64,7 @@ class Products:
     """Folds what is said of products. A discontinued one keeps its row, as it has a history."""
 
     name: ClassVar[str] = "products"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tables: ClassVar[Mapping[str, Sequence[str]]] = {"product": ("tenant_id", "product_id")}
     event_types: ClassVar[frozenset[type[Event]]] = frozenset(
         {ProductRegistered, ProductRevised, ProductDiscontinued}
@@ -67,7 +72,12 @@ class Products:
 
     def ddl(self, schema: str) -> str:
         """Return the statements that create the table."""
-        return _COLUMNS.create(schema, "product", self.tables["product"])
+        create = _COLUMNS.create(schema, "product", self.tables["product"])
+        return create + "".join(
+            f"CREATE INDEX product_by_{column} ON {schema}.product (tenant_id, {column})"
+            f" WHERE {column} IS NOT NULL;"
+            for column in ("category_id", "supplier_id", "variant_of")
+        )
 
     async def apply(
         self,
@@ -110,3 +120,18 @@ class Products:
             await connection.execute(
                 sql["discontinue"], tenant_id, rows_as_json(discontinued.values())
             )
+
+
+async def variants_of(
+    connection: Connection, tenant_id: int, product_id: int, limit: int
+) -> list[int]:
+    """Return the ids of the products in the catalogue that are variants of one, in order."""
+    rows = await connection.fetch(
+        """
+        SELECT product_id FROM projections.product
+        WHERE tenant_id = $1 AND variant_of = $2 AND NOT is_discontinued
+        ORDER BY product_id LIMIT $3
+        """,
+        tenant_id, product_id, limit,
+    )  # fmt: skip
+    return [row[0] for row in rows]

@@ -180,7 +180,200 @@ BUSINESS_ORDER: Final = Proof(
     """,
 )
 
-STOCK: Final = (CONSERVATION, FACTS, CHAIN, LEVELS, HOLDS, BUSINESS_ORDER)
+# By the reservations themselves: what orders say is reserved for them is theirs on the shelf.
+ORDER_HOLDS: Final = Proof(
+    "reserved for orders = their holds",
+    "SELECT count(*) FROM projections.order_line WHERE tenant_id = $1",
+    """
+    SELECT format('for line %s of an order, %s of product %s is reserved at location %s by the '
+                  'order and %s by stock', order_item_id, coalesce(claimed, 0), product_id,
+                  location_id, coalesce(held, 0))
+    FROM (
+        SELECT c.order_item_id, l.product_id, c.location_id, c.quantity AS claimed
+        FROM projections.order_claim c
+        JOIN projections.order_line l USING (tenant_id, order_id, order_item_id)
+        WHERE c.tenant_id = $1 AND c.quantity <> 0
+    ) claims
+    FULL JOIN (
+        SELECT substr(reservation_id, 7)::bigint AS order_item_id, product_id, location_id,
+               quantity_left AS held
+        FROM projections.reservation
+        WHERE tenant_id = $1 AND reservation_id ~ '^order:[0-9]{1,18}$'
+    ) holds USING (order_item_id, product_id, location_id)
+    WHERE claimed IS DISTINCT FROM held
+    ORDER BY order_item_id LIMIT 5
+    """,
+)
+
+ORDER_LINES: Final = Proof(
+    "ordered = open + reserved + fulfilled + cancelled",
+    "SELECT count(*) FROM projections.order_line WHERE tenant_id = $1",
+    """
+    SELECT format('of line %s, %s was ordered but %s is open, %s reserved, %s fulfilled and %s '
+                  'cancelled; %s came back, and its claims add up to %s', l.order_item_id,
+                  ordered, open, reserved, fulfilled, cancelled, returned, coalesce(claimed, 0))
+    FROM projections.order_line l
+    LEFT JOIN (
+        SELECT order_item_id, sum(quantity) AS claimed FROM projections.order_claim
+        WHERE tenant_id = $1 GROUP BY order_item_id
+    ) c USING (order_item_id)
+    WHERE l.tenant_id = $1
+      AND (ordered <> open + reserved + fulfilled + cancelled OR returned > fulfilled
+           OR reserved <> coalesce(claimed, 0)
+           OR least(open, reserved, fulfilled, cancelled, returned) < 0)
+    ORDER BY l.order_item_id LIMIT 5
+    """,
+)
+
+LOTS: Final = Proof(
+    "lots within stock levels",
+    "SELECT count(*) FROM projections.lot_level WHERE tenant_id = $1",
+    """
+    SELECT format('of product %s at location %s, %s is of known lots, of which the least is %s, '
+                  'in accounts that hold %s (on the shelf, blocked, on the way)',
+                  product_id, location_id, of_lots, least, in_all)
+    FROM (
+        SELECT l.product_id, v.location_id,
+               array[sum(v.unrestricted), sum(v.quarantine), sum(v.in_transit)] AS of_lots,
+               min(least(v.unrestricted, v.quarantine, v.in_transit)) AS least
+        FROM projections.lot_level v JOIN projections.lot l USING (tenant_id, lot_id)
+        WHERE v.tenant_id = $1 GROUP BY l.product_id, v.location_id
+    ) known
+    LEFT JOIN (
+        SELECT product_id, location_id, array[unrestricted, quarantine, in_transit] AS in_all
+        FROM projections.stock_level WHERE tenant_id = $1
+    ) levels USING (product_id, location_id)
+    WHERE least < 0 OR in_all IS NULL OR of_lots[1] > in_all[1] OR of_lots[2] > in_all[2]
+       OR of_lots[3] > in_all[3]
+    ORDER BY product_id, location_id LIMIT 5
+    """,
+)
+
+SERIALS: Final = Proof(
+    "serials within stock levels",
+    "SELECT count(*) FROM projections.serial WHERE tenant_id = $1",
+    """
+    SELECT format('of product %s at location %s, %s units have serial numbers in accounts that '
+                  'hold %s (on the shelf, blocked, on the way)',
+                  product_id, location_id, numbered, in_all)
+    FROM (
+        SELECT product_id, location_id,
+               array[count(*) FILTER (WHERE status = 'in_stock'),
+                     count(*) FILTER (WHERE status = 'quarantined'),
+                     count(*) FILTER (WHERE status = 'in_transit')] AS numbered
+        FROM projections.serial
+        WHERE tenant_id = $1 AND status IN ('in_stock', 'quarantined', 'in_transit')
+        GROUP BY product_id, location_id
+    ) known
+    LEFT JOIN (
+        SELECT product_id, location_id, array[unrestricted, quarantine, in_transit] AS in_all
+        FROM projections.stock_level WHERE tenant_id = $1
+    ) levels USING (product_id, location_id)
+    WHERE in_all IS NULL OR numbered[1] > in_all[1] OR numbered[2] > in_all[2]
+       OR numbered[3] > in_all[3]
+    ORDER BY product_id, location_id LIMIT 5
+    """,
+)
+
+PURCHASE_LINES: Final = Proof(
+    "outstanding = ordered - received",
+    "SELECT count(*) FROM projections.purchase_line WHERE tenant_id = $1",
+    """
+    SELECT format('of line %s, %s was ordered and %s received, %s is outstanding and %s incoming; '
+                  '%s went back', l.line_id, ordered, received, outstanding, incoming, returned)
+    FROM projections.purchase_line l
+    JOIN projections.purchase_order o USING (tenant_id, purchase_order_id)
+    WHERE l.tenant_id = $1
+      AND (outstanding <> greatest(ordered - received, 0) OR returned > received
+           OR incoming <> CASE WHEN o.status IN ('sent', 'partial') THEN outstanding ELSE 0 END
+           OR least(received, returned, outstanding) < 0)
+    ORDER BY l.line_id LIMIT 5
+    """,
+)
+
+# Clients may give stock such a reference themselves, so stock may say more than the order.
+PURCHASE_RECEIPTS: Final = Proof(
+    "received for purchase orders = their movements",
+    "SELECT count(*) FROM projections.purchase_receipt WHERE tenant_id = $1",
+    """
+    WITH said AS (
+        SELECT o.po_number || '/' || r.receipt AS reference, 'StockReceived' AS type, r.lines
+        FROM projections.purchase_receipt r
+        JOIN projections.purchase_order o USING (tenant_id, purchase_order_id)
+        WHERE r.tenant_id = $1
+        UNION ALL
+        SELECT o.po_number || '/R' || r.return_number, 'StockIssued', r.lines
+        FROM projections.purchase_return r
+        JOIN projections.purchase_order o USING (tenant_id, purchase_order_id)
+        WHERE r.tenant_id = $1
+    ), moved AS (
+        SELECT data ->> 'reference' AS reference, type,
+               (data ->> 'product_id')::bigint AS product_id,
+               sum((data ->> 'quantity')::numeric) AS quantity
+        FROM ledger.event
+        WHERE tenant_id = $1 AND type IN ('StockReceived', 'StockIssued')
+          AND data ->> 'reference' LIKE 'PO-%'
+        GROUP BY 1, 2, 3
+    )
+    SELECT format('%s says that %s of product %s moved; stock says %s', s.reference, s.quantity,
+                  s.product_id, coalesce(m.quantity, 0))
+    FROM (
+        SELECT reference, type, (line ->> 'product_id')::bigint AS product_id,
+               sum((line ->> 'quantity')::numeric) AS quantity
+        FROM said, jsonb_array_elements(said.lines) AS line GROUP BY 1, 2, 3
+    ) s
+    LEFT JOIN moved m USING (reference, type, product_id)
+    WHERE coalesce(m.quantity, 0) < s.quantity
+    ORDER BY s.reference LIMIT 5
+    """,
+)
+
+# The valuation follows: it is held to the movements as far as it has got.
+COSTED: Final = Proof(
+    "costed quantities = movements",
+    "SELECT count(*) FROM projections.cost_day WHERE tenant_id = $1",
+    f"""
+    SELECT format('the valuation has %s of product %s at location %s and %s on its way there, '
+                  'the movements add up to %s and %s',
+                  coalesce(costed.on_hand, 0), product_id, location_id,
+                  coalesce(costed.in_transit, 0), coalesce(moved.on_hand, 0),
+                  coalesce(moved.in_transit, 0))
+    FROM (
+        SELECT product_id, location_id, sum(on_hand) AS on_hand, sum(in_transit) AS in_transit
+        FROM projections.cost_day WHERE tenant_id = $1 GROUP BY product_id, location_id
+    ) costed
+    FULL JOIN (
+        SELECT product_id, location_id,
+               sum(moved) FILTER (WHERE account IN ('unrestricted', 'quarantine')) AS on_hand,
+               sum(moved) FILTER (WHERE account = 'in_transit') AS in_transit
+        FROM ({_LEGS}) legs
+        WHERE position <= (
+            SELECT position FROM projections.checkpoint
+            WHERE tenant_id = $1 AND name = 'valuation'
+        )
+        GROUP BY product_id, location_id
+    ) moved USING (product_id, location_id)
+    WHERE (coalesce(costed.on_hand, 0), coalesce(costed.in_transit, 0))
+          <> (coalesce(moved.on_hand, 0), coalesce(moved.in_transit, 0))
+    ORDER BY product_id, location_id LIMIT 5
+    """,
+)
+
+STOCK: Final = (
+    CONSERVATION,
+    FACTS,
+    CHAIN,
+    LEVELS,
+    HOLDS,
+    BUSINESS_ORDER,
+    LOTS,
+    SERIALS,
+    ORDER_LINES,
+    ORDER_HOLDS,
+    PURCHASE_LINES,
+    PURCHASE_RECEIPTS,
+    COSTED,
+)
 
 
 async def prove(

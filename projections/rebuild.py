@@ -14,7 +14,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 import asyncpg
 import structlog
@@ -166,6 +166,14 @@ class _OneAtATime:
     async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         async with self._lock:
             return await self._connection.fetch(query, *arguments)
+
+    async def fetchrow(self, query: str, *arguments: object) -> asyncpg.Record | None:
+        async with self._lock:
+            return await self._connection.fetchrow(query, *arguments)
+
+    async def fetchval(self, query: str, *arguments: object) -> Any:
+        async with self._lock:
+            return await self._connection.fetchval(query, *arguments)
 
 
 class _Shadow:

@@ -24,6 +24,7 @@ from typing import Final, NamedTuple
 from asyncpg import Record
 
 from projections.projection import Connection
+from projections.purchase_queries import INCOMING
 
 MOVEMENT_TYPES: Final = {
     "receive": ("StockReceived",),
@@ -54,6 +55,7 @@ _LEVEL = f"""
     trim_scale(l.unrestricted - ({_RESERVED})) AS available,
     trim_scale(l.quarantine) AS quarantine,
     trim_scale(l.in_transit) AS in_transit,
+    {INCOMING} AS incoming,
     trim_scale(p.reorder_level) AS reorder_level,
     l.version, l.position
 """

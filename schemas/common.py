@@ -40,11 +40,15 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``TYPE`` is the storage format's name of it: never change one that has been stored.
     ``SCHEMA_VERSION`` goes up when the shape changes, together with an upcaster from the
-    version before and a golden file of the new one.
+    version before and a golden file of the new one. ``READS_FROM`` is the first version that
+    needs no upcaster, since those after it only added fields with defaults that say what was so
+    before; 0 stands for
+    ``SCHEMA_VERSION`` itself.
     """
 
     TYPE: ClassVar[str]
     SCHEMA_VERSION: ClassVar[int] = 1
+    READS_FROM: ClassVar[int] = 0
 
 
 def exact(field: str, value: Decimal) -> Decimal:
@@ -73,10 +77,23 @@ def keep_exact(struct: msgspec.Struct, field: str, value: Decimal | None) -> Dec
     return plain
 
 
+def keep_amount(struct: msgspec.Struct, field: str, value: Decimal | None) -> None:
+    """Bound an amount of money from a struct's ``__post_init__``: exact, and not below zero."""
+    plain = keep_exact(struct, field, value)
+    if plain is not None and plain < 0:
+        raise ValueError(f"{field} must not be below zero")
+
+
 def require_positive(field: str, value: Decimal) -> None:
     """Raise ValueError unless ``value`` is above zero."""
     if value <= 0:
         raise ValueError(f"{field} must be above zero")
+
+
+def require_at_most_one(first: str, first_value: object, second: str, second_value: object) -> None:
+    """Raise ValueError when both of two alternative fields are given."""
+    if first_value is not None and second_value is not None:
+        raise ValueError(f"give only one of {first} and {second}")
 
 
 def require_one(first: str, first_value: object, second: str, second_value: object) -> None:

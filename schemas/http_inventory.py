@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from schemas.common import Code, Id, Instant, LongText, ShortText, Sku
 from schemas.http_common import Amount, Quantity
-from schemas.stock import Account, Disposition, Unit
+from schemas.stock import Account, Destination, Disposition, Lots, Origin, Serials, Unit
 
 
 class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,8 +39,25 @@ class QuantityBody(_AtWarehouse, frozen=True, kw_only=True):
     unit: Unit | None = None
 
 
-class ReceiveBody(QuantityBody, frozen=True, kw_only=True):
+class TrackedBody(QuantityBody, frozen=True, kw_only=True):
+    """Goods that may be tracked: of which lots they are, or which units by serial number."""
+
+    lots: Lots = ()
+    serials: Serials = ()
+
+
+class ReceiveBody(TrackedBody, frozen=True, kw_only=True):
+    """``returns`` is the reference of the issue that a customer's goods come back from."""
+
+    source: Origin = "supplier"
     unit_cost: Decimal | None = None
+    unit_price: Decimal | None = None
+    returns: ShortText | None = None
+
+
+class IssueBody(TrackedBody, frozen=True, kw_only=True):
+    destination: Destination = "customer"
+    unit_price: Decimal | None = None
 
 
 class SetBody(QuantityBody, frozen=True, kw_only=True):
@@ -53,7 +70,7 @@ class ReserveBody(QuantityBody, frozen=True, kw_only=True):
     expires_at: Instant | None = None
 
 
-class ReleaseQuarantineBody(QuantityBody, frozen=True, kw_only=True):
+class ReleaseQuarantineBody(TrackedBody, frozen=True, kw_only=True):
     disposition: Disposition = "restock"
 
 
@@ -66,6 +83,14 @@ class ReservationPartBody(_AtWarehouse, frozen=True, kw_only=True):
 
     quantity: Decimal | None = None
     unit: Unit | None = None
+
+
+class IssueReservedBody(ReservationPartBody, frozen=True, kw_only=True):
+    """What goes out against a reservation, and of which lots or units it is."""
+
+    unit_price: Decimal | None = None
+    lots: Lots = ()
+    serials: Serials = ()
 
 
 class TransferBody(_Body, frozen=True, kw_only=True):
@@ -81,11 +106,17 @@ class TransferBody(_Body, frozen=True, kw_only=True):
     to_location: Code | None = None
     quantity: Decimal
     unit: Unit | None = None
+    lots: Lots = ()
+    serials: Serials = ()
 
 
 class ReceiveTransferBody(_AtWarehouse, frozen=True, kw_only=True):
+    """Lots and serials are of what has arrived, or of what is lost when nothing has."""
+
     quantity: Decimal = Decimal(0)
     lost: Decimal = Decimal(0)
+    lots: Lots = ()
+    serials: Serials = ()
 
 
 class ReverseBody(_Body, frozen=True, kw_only=True):
@@ -153,7 +184,10 @@ class StockReply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InventoryRow(msgspec.Struct, frozen=True, kw_only=True):
-    """``quantity`` is what is on hand, quarantined goods included."""
+    """``quantity`` is what is on hand, quarantined goods included.
+
+    ``in_transit_quantity`` comes from other warehouses, ``incoming_quantity`` from suppliers.
+    """
 
     product_id: int
     sku: str
@@ -166,6 +200,7 @@ class InventoryRow(msgspec.Struct, frozen=True, kw_only=True):
     available_quantity: Quantity
     quarantined_quantity: Quantity
     in_transit_quantity: Quantity
+    incoming_quantity: Quantity
 
 
 class InventoryReply(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from schemas.common import Code, Command, Event, Name, ShortText
 
-ImportKind = Literal["order-lines", "products", "suppliers", "warehouses"]
+ImportKind = Literal["order-lines", "products", "suppliers", "customers", "warehouses"]
 Count = Annotated[int, Meta(ge=0)]
 
 

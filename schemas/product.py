@@ -6,7 +6,17 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-from schemas.common import Command, Event, Id, LongText, Name, ShortText, Sku, keep_exact
+from schemas.common import (
+    Command,
+    Event,
+    Id,
+    LongText,
+    Name,
+    ShortText,
+    Sku,
+    keep_exact,
+    require_at_most_one,
+)
 from schemas.stock import Unit
 
 TrackingType = Literal["none", "batch", "serial"]
@@ -21,8 +31,31 @@ class AlternativeUnit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     denominator: Annotated[int, Meta(ge=1, le=10**9)] = 1
 
 
+class ProductImageEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a picture of a product is. The first one said to be the primary is it."""
+
+    url: Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00-\x20]+$")]
+    is_primary: bool = False
+
+
+class VariantOption(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What tells a variant from its siblings: ``Size`` is ``XL``."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=50, pattern=r"^[^\x00]+$")]
+    value: Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00]+$")]
+
+
+Images = Annotated[tuple[ProductImageEntry, ...], Meta(max_length=50)]
+Options = Annotated[tuple[VariantOption, ...], Meta(max_length=10)]
+
+
 class _ProductFields(Command, frozen=True, kw_only=True):
-    """Everything a client says of a product. Amounts are in the tenant's currency."""
+    """Everything a client says of a product. Amounts are in the tenant's currency.
+
+    ``backorders`` lets orders be taken for more of it than is available. A variant is a
+    product of its own whose ``variant_of`` names the product it is one of. ``category`` is the
+    name of a category at the top, in place of its id, and ``supplier`` a supplier's code.
+    """
 
     name: Name
     sku: Sku
@@ -42,8 +75,17 @@ class _ProductFields(Command, frozen=True, kw_only=True):
     taxable: bool = True
     requires_shipping: bool = True
     is_active: bool = True
+    backorders: bool = False
+    variant_of: Id | None = None
+    options: Options = ()
+    images: Images = ()
+    supplier_id: Id | None = None
+    category: Name | None = None
+    supplier: ShortText | None = None
 
     def __post_init__(self) -> None:
+        require_at_most_one("category_id", self.category_id, "category", self.category)
+        require_at_most_one("supplier_id", self.supplier_id, "supplier", self.supplier)
         for field in ("base_price", "cost_price", "compare_at_price", "weight", "reorder_level"):
             value = keep_exact(self, field, getattr(self, field))
             if value is not None and value < 0:
@@ -93,16 +135,25 @@ class _ProductFacts(Event, frozen=True, kw_only=True):
     taxable: bool = True
     requires_shipping: bool = True
     is_active: bool = True
+    backorders: bool = False
+    variant_of: int | None = None
+    options: tuple[VariantOption, ...] = ()
+    images: tuple[ProductImageEntry, ...] = ()
+    supplier_id: int | None = None
 
 
 class ProductRegistered(_ProductFacts, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "ProductRegistered"
+    SCHEMA_VERSION: ClassVar[int] = 2
+    READS_FROM: ClassVar[int] = 1
 
 
 class ProductRevised(_ProductFacts, frozen=True, kw_only=True):
     """The whole of what is said of the product from now on."""
 
     TYPE: ClassVar[str] = "ProductRevised"
+    SCHEMA_VERSION: ClassVar[int] = 2
+    READS_FROM: ClassVar[int] = 1
 
 
 class ProductDiscontinued(Event, frozen=True, kw_only=True):

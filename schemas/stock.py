@@ -16,9 +16,11 @@ loss            scrapped, or lost on the way
 On hand = unrestricted + quarantine. Available = on hand - reserved - quarantine.
 """
 
+from datetime import date
 from decimal import Decimal
 from typing import Annotated, ClassVar, Literal
 
+import msgspec
 from msgspec import Meta
 
 from schemas.common import (
@@ -30,11 +32,13 @@ from schemas.common import (
     LongText,
     ShortText,
     Sku,
+    keep_amount,
     keep_exact,
     require_one,
     require_positive,
 )
 
+Destination = Literal["customer", "supplier"]
 Account = Literal[
     "unrestricted", "quarantine", "in_transit", "supplier", "customer", "adjustment", "loss"
 ]
@@ -42,6 +46,40 @@ Disposition = Literal["restock", "scrap"]
 ReleaseCause = Literal["released", "expired"]
 Origin = Literal["supplier", "customer"]
 Unit = Annotated[str, Meta(min_length=1, max_length=20)]
+LOTS_MAX = 100
+SERIALS_MAX = 1_000
+
+
+class LotEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """So much of one lot, in the product's own unit.
+
+    ``lot`` is the batch number, unique for its product. What comes in of a lot that is not
+    known yet makes it known, with the dates given here; of a known one they must agree.
+    Nothing goes out of a lot from its ``removal_date`` on, unless a client names it.
+    """
+
+    lot: Code
+    quantity: Decimal
+    lot_number: ShortText | None = None
+    manufacture_date: date | None = None
+    expiry_date: date | None = None
+    removal_date: date | None = None
+
+    def __post_init__(self) -> None:
+        keep_exact(self, "quantity", self.quantity)
+        require_positive("quantity", self.quantity)
+
+
+Lots = Annotated[tuple[LotEntry, ...], Meta(max_length=LOTS_MAX)]
+Serials = Annotated[tuple[Code, ...], Meta(max_length=SERIALS_MAX)]
+
+
+class LotPart(msgspec.Struct, frozen=True, kw_only=True):
+    """What part of a movement was of one lot. What no part names is of no known lot."""
+
+    lot_id: int
+    quantity: Decimal
+
 
 # --- commands ---------------------------------------------------------------------------
 
@@ -83,25 +121,40 @@ class _Quantified(_AtPlace, frozen=True, kw_only=True):
 class ReceiveStock(_Quantified, frozen=True, kw_only=True):
     """Goods came in from outside: bought, or sent back by a customer.
 
-    ``unit_cost`` is the cost of one of the product's base unit.
+    ``unit_cost`` is the cost of one of the product's base unit, and ``unit_price`` what a
+    customer gets back for one. ``returns`` is the ``reference`` of the issue that a customer's
+    goods come back from: they are worth what they cost then.
     """
 
     TYPE: ClassVar[str] = "ReceiveStock"
     source: Origin = "supplier"
     unit_cost: Decimal | None = None
+    unit_price: Decimal | None = None
+    returns: ShortText | None = None
+    lots: Lots = ()
+    serials: Serials = ()
 
     def __post_init__(self) -> None:
         _Quantified.__post_init__(self)
-        if self.unit_cost is not None:
-            keep_exact(self, "unit_cost", self.unit_cost)
-            if self.unit_cost < 0:
-                raise ValueError("unit_cost must not be below zero")
+        keep_amount(self, "unit_cost", self.unit_cost)
+        keep_amount(self, "unit_price", self.unit_price)
 
 
 class IssueStock(_Quantified, frozen=True, kw_only=True):
-    """Goods went out to a customer, from what is available."""
+    """Goods went out to a customer, from what is available, or back to a supplier.
+
+    ``unit_price`` is what one of the product's base unit was sold for.
+    """
 
     TYPE: ClassVar[str] = "IssueStock"
+    destination: Destination = "customer"
+    unit_price: Decimal | None = None
+    lots: Lots = ()
+    serials: Serials = ()
+
+    def __post_init__(self) -> None:
+        _Quantified.__post_init__(self)
+        keep_amount(self, "unit_price", self.unit_price)
 
 
 class AdjustStock(_AtPlace, frozen=True, kw_only=True):
@@ -110,6 +163,8 @@ class AdjustStock(_AtPlace, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "AdjustStock"
     quantity: Decimal
     unit: Unit | None = None
+    lots: Lots = ()
+    serials: Serials = ()
 
     def __post_init__(self) -> None:
         _AtPlace.__post_init__(self)
@@ -160,6 +215,8 @@ class _BetweenPlaces(_Remarks, frozen=True, kw_only=True):
     to_location: Code | None = None
     quantity: Decimal
     unit: Unit | None = None
+    lots: Lots = ()
+    serials: Serials = ()
 
     def __post_init__(self) -> None:
         require_one("product_id", self.product_id, "sku", self.sku)
@@ -188,6 +245,8 @@ class ReceiveTransfer(_AtPlace, frozen=True, kw_only=True):
     transfer_id: Id
     quantity: Decimal = Decimal(0)
     lost: Decimal = Decimal(0)
+    lots: Lots = ()
+    serials: Serials = ()
 
     def __post_init__(self) -> None:
         _AtPlace.__post_init__(self)
@@ -242,9 +301,13 @@ class IssueReserved(_AtPlace, frozen=True, kw_only=True):
     reservation_id: Code
     quantity: Decimal | None = None
     unit: Unit | None = None
+    unit_price: Decimal | None = None
+    lots: Lots = ()
+    serials: Serials = ()
 
     def __post_init__(self) -> None:
         _AtPlace.__post_init__(self)
+        keep_amount(self, "unit_price", self.unit_price)
         if self.quantity is not None:
             keep_exact(self, "quantity", self.quantity)
             require_positive("quantity", self.quantity)
@@ -254,6 +317,8 @@ class QuarantineStock(_Quantified, frozen=True, kw_only=True):
     """Block available goods where they are."""
 
     TYPE: ClassVar[str] = "QuarantineStock"
+    lots: Lots = ()
+    serials: Serials = ()
 
 
 class ReleaseQuarantine(_Quantified, frozen=True, kw_only=True):
@@ -261,6 +326,8 @@ class ReleaseQuarantine(_Quantified, frozen=True, kw_only=True):
 
     TYPE: ClassVar[str] = "ReleaseQuarantine"
     disposition: Disposition = "restock"
+    lots: Lots = ()
+    serials: Serials = ()
 
 
 class ReverseMovement(_Remarks, frozen=True, kw_only=True):
@@ -315,22 +382,38 @@ class _QuantifiedEvent(_StockEvent, frozen=True, kw_only=True):
     entered_quantity: Decimal | None = None
 
 
-class StockReceived(_QuantifiedEvent, frozen=True, kw_only=True):
+class _TrackedEvent(_QuantifiedEvent, frozen=True, kw_only=True):
+    """A movement of goods that may be tracked: the lots it was of, and the ids of its serials."""
+
+    SCHEMA_VERSION: ClassVar[int] = 2
+    READS_FROM: ClassVar[int] = 1
+    lots: tuple[LotPart, ...] = ()
+    serials: tuple[int, ...] = ()
+
+
+class StockReceived(_TrackedEvent, frozen=True, kw_only=True):
     """``source`` (supplier or customer) -> unrestricted. ``unit_cost`` is per base unit."""
 
     TYPE: ClassVar[str] = "StockReceived"
     source: Origin = "supplier"
     unit_cost: Decimal | None = None
+    unit_price: Decimal | None = None
+    returns: str | None = None
 
 
-class StockIssued(_QuantifiedEvent, frozen=True, kw_only=True):
-    """unrestricted -> customer; with ``reservation_id`` it also uses up that much of the claim."""
+class StockIssued(_TrackedEvent, frozen=True, kw_only=True):
+    """unrestricted -> ``destination`` (customer, or supplier for what goes back).
+
+    With ``reservation_id`` it also uses up that much of the claim.
+    """
 
     TYPE: ClassVar[str] = "StockIssued"
     reservation_id: str | None = None
+    destination: Destination = "customer"
+    unit_price: Decimal | None = None
 
 
-class StockAdjusted(_QuantifiedEvent, frozen=True, kw_only=True):
+class StockAdjusted(_TrackedEvent, frozen=True, kw_only=True):
     """adjustment -> unrestricted by the signed ``quantity``.
 
     ``set_to`` is the absolute on-hand figure a synchronising system asked for, where one did.
@@ -344,15 +427,18 @@ class StockCounted(_StockEvent, frozen=True, kw_only=True):
     """On hand was ``counted`` at the event's effective time; the books said ``expected``.
 
     adjustment -> unrestricted by ``variance`` = counted - expected, which may be zero or
-    below it.
+    below it. ``lots`` says which lots the variance was of, as quantities above zero.
     """
 
     TYPE: ClassVar[str] = "StockCounted"
+    SCHEMA_VERSION: ClassVar[int] = 2
+    READS_FROM: ClassVar[int] = 1
     counted: Decimal
     expected: Decimal
     variance: Decimal
     unit: str | None = None
     entered_quantity: Decimal | None = None
+    lots: tuple[LotPart, ...] = ()
 
 
 class CountVarianceRevised(_StockEvent, frozen=True, kw_only=True):
@@ -363,11 +449,14 @@ class CountVarianceRevised(_StockEvent, frozen=True, kw_only=True):
     """
 
     TYPE: ClassVar[str] = "CountVarianceRevised"
+    SCHEMA_VERSION: ClassVar[int] = 2
+    READS_FROM: ClassVar[int] = 1
     quantity: Decimal
     count_position: int
+    lots: tuple[LotPart, ...] = ()
 
 
-class TransferShipped(_QuantifiedEvent, frozen=True, kw_only=True):
+class TransferShipped(_TrackedEvent, frozen=True, kw_only=True):
     """unrestricted here -> in_transit at ``to_location_id``."""
 
     TYPE: ClassVar[str] = "TransferShipped"
@@ -384,12 +473,16 @@ class TransferExpected(_StockEvent, frozen=True, kw_only=True):
     """
 
     TYPE: ClassVar[str] = "TransferExpected"
+    SCHEMA_VERSION: ClassVar[int] = 2
+    READS_FROM: ClassVar[int] = 1
     transfer_id: int
     from_location_id: int
     quantity: Decimal
+    lots: tuple[LotPart, ...] = ()
+    serials: tuple[int, ...] = ()
 
 
-class TransferReceived(_QuantifiedEvent, frozen=True, kw_only=True):
+class TransferReceived(_TrackedEvent, frozen=True, kw_only=True):
     """in_transit here -> unrestricted here."""
 
     TYPE: ClassVar[str] = "TransferReceived"
@@ -402,9 +495,13 @@ class TransferLost(_StockEvent, frozen=True, kw_only=True):
     """in_transit here -> loss here: shipped, and never arrived."""
 
     TYPE: ClassVar[str] = "TransferLost"
+    SCHEMA_VERSION: ClassVar[int] = 2
+    READS_FROM: ClassVar[int] = 1
     transfer_id: int
     from_location_id: int
     quantity: Decimal
+    lots: tuple[LotPart, ...] = ()
+    serials: tuple[int, ...] = ()
 
 
 class StockReserved(_QuantifiedEvent, frozen=True, kw_only=True):
@@ -433,13 +530,13 @@ class ReservationReleased(_StockEvent, frozen=True, kw_only=True):
     cause: ReleaseCause = "released"
 
 
-class StockQuarantined(_QuantifiedEvent, frozen=True, kw_only=True):
+class StockQuarantined(_TrackedEvent, frozen=True, kw_only=True):
     """unrestricted -> quarantine."""
 
     TYPE: ClassVar[str] = "StockQuarantined"
 
 
-class QuarantineReleased(_QuantifiedEvent, frozen=True, kw_only=True):
+class QuarantineReleased(_TrackedEvent, frozen=True, kw_only=True):
     """quarantine -> unrestricted, or -> loss when scrapped."""
 
     TYPE: ClassVar[str] = "QuarantineReleased"
@@ -457,6 +554,8 @@ class MovementReversed(_StockEvent, frozen=True, kw_only=True):
     """
 
     TYPE: ClassVar[str] = "MovementReversed"
+    SCHEMA_VERSION: ClassVar[int] = 2
+    READS_FROM: ClassVar[int] = 1
     reversed_position: int
     reversed_type: str
     quantity: Decimal
@@ -465,6 +564,8 @@ class MovementReversed(_StockEvent, frozen=True, kw_only=True):
     to_account: Account
     to_location_id: int
     transfer_id: int | None = None
+    lots: tuple[LotPart, ...] = ()
+    serials: tuple[int, ...] = ()
 
 
 StockEvent = (

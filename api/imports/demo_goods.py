@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Final, NamedTuple
 
+from schemas.customer import RegisterCustomer
 from schemas.location import OpenLocation
 from schemas.supplier import RegisterSupplier
 
@@ -51,6 +52,35 @@ GOODS: Final = (
     Goods("RUG-PICNIC", "Picnic rug", "38.00", "17.50", 0.5, 185, 0.95, "WEFT"),
     Goods("APRON-BLUE", "Apron, blue stripe", "21.00", "9.10", 0.6, 335, 0.4, "WEFT"),
     Goods("CNDL-BEES-6", "Beeswax candles, box of 6", "11.00", "4.40", 1.2, 340, 0.8, "WEFT"),
+)
+BY_LOT: Final = Goods(
+    "CORD-ELDER-70", "Elderflower cordial, 70 cl", "6.90", "2.80", 3.0, 170, 0.5, "HILL"
+)
+BY_SERIAL: Final = Goods(
+    "MACH-ESPRESSO", "Espresso machine", "449.00", "228.00", 0.1, 345, 0.4, "HILL"
+)
+TIER: Final = "Trade"
+CUSTOMERS: Final = (
+    RegisterCustomer(
+        code="BISTRO",
+        name="Bistro Verde",
+        customer_type="b2b",
+        email="kitchen@bistro-verde.example",
+        price_tier_id=1,
+    ),
+    RegisterCustomer(
+        code="HOTEL",
+        name="Hotel Minster",
+        customer_type="b2b",
+        email="purchasing@hotel-minster.example",
+        price_tier_id=1,
+    ),
+    RegisterCustomer(
+        code="FARM", name="Dales Farm Shop", customer_type="wholesale", company="Dales Farm Ltd"
+    ),
+    RegisterCustomer(name="Ada Okafor", email="ada.okafor@mail.example"),
+    RegisterCustomer(name="Tom Sutcliffe", email="tom.sutcliffe@mail.example"),
+    RegisterCustomer(name="Mireille Laurent", email="mireille.laurent@mail.example"),
 )
 SUPPLIERS: Final = (
     RegisterSupplier(code="HILL", name="Hillside Provisions", lead_time_days=7),

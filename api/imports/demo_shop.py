@@ -7,11 +7,12 @@ of what is free at each place, so that it never asks for what the ledger must re
 import math
 from collections import defaultdict
 from collections.abc import Generator, Iterator, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from random import Random
 from typing import Final, NamedTuple
 
+from api.imports.demo_books import Answers, Books
 from api.imports.demo_goods import (
     COUNTER,
     GOODS,
@@ -23,6 +24,7 @@ from api.imports.demo_goods import (
     SUPPLIERS,
     Goods,
 )
+from api.imports.demo_trade import Trade
 from schemas.common import Command
 from schemas.product import AlternativeUnit, RegisterProduct
 from schemas.stock import (
@@ -43,17 +45,6 @@ from schemas.stock import (
 
 DAYS_PER_STEP: Final = 7
 _NO_LATER: Final = timedelta(days=1)
-
-
-class Answer(NamedTuple):
-    """What became of a command: the position of its first event, and of a transfer its id."""
-
-    position: int
-    transfer_id: int | None = None
-
-
-Answers = Sequence[Answer | None]
-"""For each command of a step its answer; None where it was refused or did nothing."""
 
 
 class Step(NamedTuple):
@@ -81,10 +72,10 @@ class _Shop:
         self._now = now.astimezone(UTC)
         self._last = self._now.date() - _NO_LATER
         self._first = self._last - timedelta(days=round(365.25 * years) - 1)
-        self._free: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
-        self._blocked: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
+        self._books = Books(random, self._first)
+        self._trade = Trade(self._books)
+        self._free, self._blocked = self._books.free, self._books.blocked
         self._coming: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
-        self._commands: list[Command] = []
         # What a later step does about something of an earlier one.
         self._shipped: list[tuple[int, ShipTransfer]] = []
         self._mistakes: list[tuple[int, ReceiveStock]] = []
@@ -92,7 +83,6 @@ class _Shop:
         self._to_reverse: list[tuple[int, ReceiveStock]] = []
         self._held: list[tuple[str, Goods, str, Decimal]] = []
         self._quarantined: list[tuple[Goods, str, Decimal]] = []
-        self._clock = datetime.combine(self._first, time(6), UTC)
         self._documents = 10_000
 
     # --- the story ----------------------------------------------------------------------
@@ -106,20 +96,21 @@ class _Shop:
             done = min(start + DAYS_PER_STEP, days_total)
             if done == days_total:
                 self._leave_reservations()
-            commands, self._commands = self._commands, []
-            answers = yield Step(commands, done, days_total)
+            answers = yield Step(self._books.taken(), done, days_total)
             self._learn(answers)
 
     def _open(self) -> None:
-        self._commands += [*PLACES, *SUPPLIERS]
+        for command in (*PLACES, *SUPPLIERS):
+            self._do(command)
         for goods in GOODS:
-            self._commands.append(
+            self._do(
                 RegisterProduct(
                     sku=goods.sku,
                     name=goods.name,
                     base_price=Decimal(goods.price),
                     cost_price=Decimal(goods.cost),
                     vendor=goods.supplier,
+                    supplier=goods.supplier,
                     reorder_level=Decimal(max(3, round(goods.daily * 10))),
                     unit="litre" if goods.sku == IN_LITRES else "each",
                     scale=2 if goods.sku == IN_LITRES else 0,
@@ -128,12 +119,14 @@ class _Shop:
                     else (),
                 )
             )
+        self._trade.open()
 
     def _live(self, day: date, offset: int) -> None:
-        self._clock = datetime.combine(day, time(6), UTC)
+        self._books.begin(day)
         if offset % DAYS_PER_STEP == 0:
             self._settle()
             self._restock(day)
+            self._trade.week(day)
         if day.day == 1:
             self._remember_late()
         if day.day in (7, 21):
@@ -168,6 +161,7 @@ class _Shop:
                 sku=goods.sku,
                 location=place,
                 quantity=wanted,
+                unit_price=Decimal(goods.price),
                 effective_at=self._tick(),
                 reference=f"SO-{self._documents}",
             )
@@ -182,6 +176,8 @@ class _Shop:
                     quantity=back,
                     effective_at=self._tick(),
                     source="customer",
+                    unit_price=Decimal(goods.price),
+                    returns=f"SO-{self._documents}",
                     reason="customer return",
                     reference=f"SO-{self._documents}",
                 )
@@ -217,7 +213,7 @@ class _Shop:
     def _receive(self, goods: Goods, quantity: Decimal) -> None:
         self._documents += 1
         # Prices rise a little over the years.
-        rise = 1 + Decimal((self._clock.date() - self._first).days) / 10_000
+        rise = 1 + Decimal((self._books.day - self._first).days) / 10_000
         cost = (Decimal(goods.cost) * rise).quantize(Decimal("0.01"))
         in_cases = goods.sku == IN_CASES
         quantity = quantity - quantity % 6 if in_cases else quantity
@@ -259,8 +255,7 @@ class _Shop:
             effective_at=self._tick(),
             reference=f"TR-{self._documents}",
         )
-        self._shipped.append((len(self._commands), shipment))
-        self._do(shipment)
+        self._shipped.append((self._do(shipment), shipment))
 
     def _settle(self) -> None:
         """Do what is left over from the step before: it is known by now what its ids are."""
@@ -312,6 +307,7 @@ class _Shop:
                         sku=goods.sku,
                         location=place,
                         reservation_id=name,
+                        unit_price=Decimal(goods.price),
                         effective_at=self._tick(),
                     )
                 )
@@ -408,8 +404,7 @@ class _Shop:
                 effective_at=self._tick(),
                 reference=f"PO-{self._documents}",
             )
-            self._mistakes.append((len(self._commands), mistake))
-            self._do(mistake)
+            self._mistakes.append((self._do(mistake), mistake))
 
     def _count(self) -> None:
         """Count every shelf; some hold a little less or more than the books say."""
@@ -422,6 +417,7 @@ class _Shop:
                         self._write_up(goods, place.code)
                     found = Decimal(0)
                 held = sum((q for _, g, p, q in self._held if (g.sku, p) == key), Decimal(0))
+                held += self._books.claimed[key]
                 self._free[key] += found
                 self._do(
                     CountStock(
@@ -472,21 +468,20 @@ class _Shop:
                 yield goods, place
 
     def _tick(self) -> datetime:
-        """Return a time some moments after the last; a day's bookings stay inside the day."""
-        self._clock += timedelta(seconds=self._random.randint(5, 90))
-        return self._clock
+        return self._books.tick()
 
-    def _do(self, command: Command) -> None:
-        self._commands.append(command)
+    def _do(self, command: Command) -> int:
+        return self._books.do(command)
 
     def _learn(self, answers: Answers) -> None:
         """Read from the answers the ids and positions that the next step needs."""
         for place, shipment in self._shipped:
             answer = answers[place]
-            if answer is not None and answer.transfer_id is not None:
-                self._on_the_way.append((answer.transfer_id, shipment))
+            if answer is not None and answer.made_id is not None:
+                self._on_the_way.append((answer.made_id, shipment))
         for place, mistake in self._mistakes:
             answer = answers[place]
             if answer is not None:
                 self._to_reverse.append((answer.position, mistake))
         self._shipped, self._mistakes = [], []
+        self._trade.learn(answers)

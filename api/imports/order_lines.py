@@ -5,10 +5,14 @@ The rules, each told by its refusal's code where a line is refused:
 * A positive quantity is an issue. A negative one is a customer's return when its invoice is a
   cancellation (its number begins with the cancellation prefix) or the line has a customer, and
   else a correction of the books (damage, a lost box), with its description as the reason.
-* A line that costs nothing is still a movement. One whose code is no goods (postage, fees,
-  gift vouchers, manual entries) is not, and is refused.
+* A line that costs nothing is still a movement, of a price of zero. One whose code is no goods
+  (postage, fees, gift vouchers, manual entries) is not, and is refused.
+* An issue says what its line was sold for, and a return what was given back. It cannot say
+  which sale comes back, as the file does not: so it has no cost of its own.
 * A product is registered where it is first seen. Codes that differ only in case are one. It
   is named by the description seen most often, and priced by the last price above zero.
+* Such files do not say what goods cost. With a cost ratio, a product's cost price and its
+  opening stock's unit cost are that share of its first price above zero; without, unknown.
 * Equal lines are not merged: an invoice may well list an article twice.
 """
 
@@ -18,7 +22,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple
@@ -58,6 +62,7 @@ NAME_LENGTH_MAX: Final = 200
 _NAMES_KEPT_MAX: Final = 16
 _SURVEY_STEP: Final = 1_000
 _OPENING_LEAD: Final = timedelta(seconds=1)
+_COST_STEP: Final = Decimal("0.000001")
 _MICRO: Final = 6  # quantities are added up as whole millionths
 _EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -69,7 +74,8 @@ class OrderLineOptions(msgspec.Struct, frozen=True, kw_only=True):
     ``opening`` is the policy for goods that a shop had before its file begins. ``cover``:
     just before a product's earliest line it receives exactly what keeps on hand from ever
     going below zero. ``none``: nothing, so an issue of what is not there is refused.
-    ``not_goods`` are codes, in any case, with ``*`` and ``?`` as wildcards.
+    ``not_goods`` are codes, in any case, with ``*`` and ``?`` as wildcards. ``cost_ratio`` is
+    what goods cost as a share of their first price; None: unknown.
     """
 
     columns: Mapping[str, str]
@@ -79,10 +85,14 @@ class OrderLineOptions(msgspec.Struct, frozen=True, kw_only=True):
     not_goods: tuple[str, ...] = NOT_GOODS
     cancellation_prefix: str = "C"
     date_format: str | None = None
+    cost_ratio: Decimal | None = None
 
 
 class OrderLine(NamedTuple):
-    """One usable line. ``key`` is the folded SKU; ``quantity`` is signed, as in the file."""
+    """One usable line. ``key`` is the folded SKU; ``quantity`` is signed, as in the file.
+
+    ``price`` is of one piece; None where the line has none.
+    """
 
     sku: str
     key: str
@@ -90,7 +100,7 @@ class OrderLine(NamedTuple):
     description: str
     quantity: Decimal
     effective_at: datetime
-    price: Decimal
+    price: Decimal | None
     movement: Literal["issue", "return", "correction"]
 
 
@@ -115,8 +125,8 @@ def read_line(line: Line, columns: Columns, options: OrderLineOptions) -> OrderL
     date = columns.cell(line, "date")
     effective_at = instant_of("date", date, options.zone, options.date_format)
     price_cell = columns.cell(line, "price")
-    price = decimal_of("price", price_cell) if text_of(price_cell) else Decimal(0)
-    if price < 0:
+    price = decimal_of("price", price_cell) if text_of(price_cell) else None
+    if price is not None and price < 0:
         raise Unusable("bad_price", f"{price} is below zero")
     prefix = options.cancellation_prefix.casefold()
     cancelled = bool(prefix) and invoice.casefold().startswith(prefix)
@@ -145,11 +155,12 @@ def _is_no_goods(patterns: tuple[str, ...]) -> re.Pattern[str]:
 class _Article:
     """What a first reading of the file tells of one product."""
 
-    __slots__ = ("changes", "names", "price", "scale", "sku", "times")
+    __slots__ = ("changes", "first_price", "names", "price", "scale", "sku", "times")
 
     def __init__(self, sku: str) -> None:
         self.sku = sku
         self.names: Counter[str] = Counter()
+        self.first_price: Decimal | None = None
         self.price = Decimal(0)
         self.scale = 0
         self.times = array("q")  # microseconds since 1970
@@ -161,8 +172,10 @@ class _Article:
         tells = line.description and line.movement != "correction"
         if tells and (line.description in self.names or len(self.names) < _NAMES_KEPT_MAX):
             self.names[line.description] += 1
-        if line.price > 0:
+        if line.price:
             self.price = line.price
+            if self.first_price is None:
+                self.first_price = line.price
         self.scale = max(self.scale, -int(line.quantity.normalize().as_tuple().exponent))
         self.times.append((line.effective_at - _EPOCH) // _MICROSECOND)
         # What is sold goes out and what is returned comes in, but a correction is as signed.
@@ -173,6 +186,12 @@ class _Article:
     def name(self) -> str:
         """The description seen most often, the first of equals; without any, the code."""
         return self.names.most_common(1)[0][0] if self.names else self.sku
+
+    def cost(self, ratio: Decimal | None) -> Decimal | None:
+        """Return what one costs as a share of its first price; None when either is unknown."""
+        if ratio is None or self.first_price is None:
+            return None
+        return (self.first_price * ratio).quantize(_COST_STEP, ROUND_HALF_UP).normalize()
 
     def opening(self) -> tuple[Decimal, datetime] | None:
         """Return what must be there before the first line, and since when; None: nothing."""
@@ -240,7 +259,7 @@ class OrderLineTranslator:
     def options(self) -> Mapping[str, str]:
         """All that changes what the lines come to."""
         given = self._given
-        return {
+        named = {
             "map": ",".join(f"{field}={given.columns[field]}" for field in sorted(given.columns)),
             "timezone": given.zone.key,
             "location": given.location,
@@ -249,6 +268,11 @@ class OrderLineTranslator:
             "cancellation_prefix": given.cancellation_prefix,
             "date_format": given.date_format or "",
         }
+        # Left out where it is not given: a file that was taken in before there was such an
+        # option must be found again, and the options are part of its batch's name.
+        if given.cost_ratio is not None:
+            named["cost_ratio"] = format(given.cost_ratio.normalize(), "f")
+        return named
 
     @property
     def lines_total(self) -> int:
@@ -292,9 +316,14 @@ class OrderLineTranslator:
             yield Translated(line, own=self._movement(line, usable), before=before)
 
     def _introduce(self, article: _Article) -> list[Command]:
+        cost = article.cost(self._given.cost_ratio)
         commands: list[Command] = [
             RegisterProduct(
-                name=article.name, sku=article.sku, base_price=article.price, scale=article.scale
+                name=article.name,
+                sku=article.sku,
+                base_price=article.price,
+                cost_price=cost,
+                scale=article.scale,
             )
         ]
         if self._given.opening == "cover" and (opening := article.opening()) is not None:
@@ -305,6 +334,7 @@ class OrderLineTranslator:
                     location=self._given.location,
                     quantity=quantity,
                     effective_at=since,
+                    unit_cost=cost,
                     reason="opening stock",
                     notes="worked out from the order lines that follow",
                 )
@@ -322,6 +352,7 @@ class OrderLineTranslator:
                     location=place,
                     quantity=usable.quantity,
                     effective_at=at,
+                    unit_price=usable.price,
                     reference=usable.invoice,
                     notes=notes,
                 )
@@ -332,6 +363,7 @@ class OrderLineTranslator:
                     quantity=-usable.quantity,
                     effective_at=at,
                     source="customer",
+                    unit_price=usable.price,
                     reason="customer return",
                     reference=usable.invoice,
                     notes=notes,

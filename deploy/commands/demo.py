@@ -1,4 +1,4 @@
-"""`stockledger demo`: a made-up shop with years of history, worth exploring."""
+"""`stockledger demo`: a made-up shop, or a known company, with years of history to explore."""
 
 import asyncio
 import re
@@ -13,14 +13,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from api.imports.demo_shop import Answer, Answers, Step, history
+from api.imports.demo_books import Answer, Answers
+from api.imports.demo_shop import Step, history
 from deploy.bootstrap import Founded, found_tenant
+from deploy.commands import _demo_northwind as northwind
 from deploy.running import run
 from deploy.settings import Settings, load_settings
 from deploy.wiring import House, open_ledger
 from ledger.ports import Meta
 from ledger.submission import Item, Outcome, Rendered, Submission
 from schemas.common import Command
+from schemas.order import OrderPlaced
+from schemas.purchase import PurchaseOrderCreated
 from schemas.stock import TransferShipped
 
 _SLUG: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -41,11 +45,28 @@ class Traded(NamedTuple):
     refused: Counter[str]
 
 
-@click.command()
+class _Demos(click.RichGroup):
+    """Takes the made-up shop when no demo is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+            args = ["shop", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_Demos)
+def command() -> None:
+    """Make a tenant with years of history: the made-up `shop`, unless another is named."""
+
+
+command.add_command(northwind.command)
+
+
+@command.command("shop")
 @click.option("--years", type=click.IntRange(1, 20), default=3, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another shop.")
 @click.option("--tenant", default="demo", show_default=True, help="The new tenant's slug.")
-def command(years: int, seed: int, tenant: str) -> None:
+def shop(years: int, seed: int, tenant: str) -> None:
     """Make a tenant with a shop that has traded for years, up to yesterday."""
     if _SLUG.fullmatch(tenant) is None:
         raise click.BadParameter("lower-case letters, digits and hyphens", param_hint="--tenant")
@@ -73,7 +94,7 @@ async def _make(
     )
     async with open_ledger(settings) as house:
         founded = await found_tenant(house, tenant, email=f"owner@{tenant}.example")
-        _tell_secrets(console, founded)
+        northwind.tell_secrets(console, founded)
         with progress:
             task = progress.add_task("", total=365 * years, events=0)
 
@@ -135,17 +156,21 @@ def _rendered(outcomes: Sequence[Outcome]) -> Rendered:
 
 
 def _answer(outcome: Outcome) -> tuple[int, int | None] | None:
+    """Return the position of a command's first event, and the id of what it made."""
     if not outcome.events:
         return None
-    first = outcome.events[0]
-    shipped = first.event if isinstance(first.event, TransferShipped) else None
-    return first.position, None if shipped is None else shipped.transfer_id
-
-
-def _tell_secrets(console: Console, founded: Founded) -> None:
-    console.print(Text(f"Tenant {founded.tenant}, API key {founded.api_key}"))
-    console.print(Text(f"Owner {founded.email}, password {founded.shown_password}"))
-    console.print("[bold yellow]Note these now: they are not shown again.[/]")
+    made: int | None = None
+    for recorded in outcome.events:
+        match recorded.event:
+            case TransferShipped(transfer_id=made):
+                break
+            case OrderPlaced(order_id=made):
+                break
+            case PurchaseOrderCreated(purchase_order_id=made):
+                break
+            case _:
+                continue
+    return outcome.events[0].position, made
 
 
 def _tell(console: Console, settings: Settings, tenant: str, api_key: str, traded: Traded) -> None:
@@ -164,5 +189,7 @@ _TRY: Final = """\
   1. What is short?          curl -sS "$BASE/api/inventory/alerts" -H "X-API-Key: $KEY"
   2. Why is it that many?    stockledger explain CUP-BLUE SHOP --tenant {tenant}
   3. What is on the counter?  curl -sS "$BASE/api/inventory?warehouse_id=4" -H "X-API-Key: $KEY"
-  4. The log itself          curl -sS "$BASE/api/ledger/events?limit=5" -H "X-API-Key: $KEY"
-  5. Is all of it right?     stockledger verify --tenant {tenant}"""
+  4. What did it earn?       curl -sS "$BASE/api/reports/financial" -H "X-API-Key: $KEY"
+  5. Who ordered what?       curl -sS "$BASE/api/orders?limit=5" -H "X-API-Key: $KEY"
+  6. The log itself          curl -sS "$BASE/api/ledger/events?limit=5" -H "X-API-Key: $KEY"
+  7. Is all of it right?     stockledger verify --tenant {tenant}"""

@@ -1,8 +1,10 @@
-"""`stockledger import`: order lines, products, suppliers and warehouses out of files."""
+"""`stockledger import`: order lines, products, suppliers, customers, warehouses out of files."""
 
 import asyncio
+import re
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -25,6 +27,8 @@ from rich.text import Text
 
 from api.imports import order_lines
 from api.imports.catalogue import (
+    Categories,
+    CustomerTranslator,
     ProductTranslator,
     RecordTranslator,
     SupplierTranslator,
@@ -42,6 +46,7 @@ from deploy.settings import Settings, load_settings
 from deploy.wiring import open_ledger
 
 EXIT_INTERRUPTED: Final = 130
+SHARE_MAX: Final = 1
 FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
 
@@ -110,6 +115,11 @@ def command() -> None:
     help="What the numbers of cancelling invoices begin with; empty for none.",
 )
 @click.option("--date-format", metavar="FORMAT", help="As for strptime; ISO 8601 if not said.")
+@click.option(
+    "--cost-ratio",
+    metavar="SHARE",
+    help="What goods cost as a share of their first price, such as 0.55; unknown if not said.",
+)
 def import_order_lines(
     file: Path,
     mapping: str | None,
@@ -119,6 +129,7 @@ def import_order_lines(
     not_goods: str,
     cancellation_prefix: str,
     date_format: str | None,
+    cost_ratio: str | None,
     **common: Any,
 ) -> None:
     """Sales lines: products, opening stock, issues, returns, corrections.
@@ -138,6 +149,7 @@ def import_order_lines(
                 not_goods=tuple(code.strip() for code in not_goods.split(",") if code.strip()),
                 cancellation_prefix=cancellation_prefix,
                 date_format=date_format,
+                cost_ratio=None if cost_ratio is None else _share(cost_ratio),
             ),
         )
 
@@ -149,23 +161,41 @@ def import_order_lines(
 @common_options
 @click.option("--stock-column", metavar="HEADING", help="A column with what is on hand.")
 @click.option("--location", default="MAIN", show_default=True, help="Where that is.")
+@click.option(
+    "--categories",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file with the names of categories, where FILE has their category_id alone.",
+)
 def import_products(
     file: Path,
     mapping: str | None,
     stock_column: str | None,
     location: str,
+    categories: Path | None,
     **common: Any,
 ) -> None:
     """Products, with what is on hand of them where the file says so.
 
-    Fields of --map: sku, name, price, cost, description, barcode, vendor, category, unit,
-    reorder, discontinued.
+    A category that is not there yet is defined; a supplier is named by its code, and must be
+    there: import suppliers first, or leave them out with --map supplier=
+
+    Fields of --map: sku, name, price, cost, description, barcode, vendor, supplier, category,
+    unit, reorder, discontinued.
     """
 
     def translator(table: Table) -> Translator:
-        columns = _columns(ProductTranslator, table, mapping)
+        known = known_headings(ProductTranslator.fields)
+        named = None
+        if categories is not None:
+            delimiter, encoding = common["delimiter"], common["encoding"]
+            named = Categories(Table(categories, delimiter=delimiter, encoding=encoding))
+            known["category"] = ("category_id", *known["category"])
         return ProductTranslator(
-            table, columns, stock_column=stock_column, location=_location(location)
+            table,
+            choose_columns(table, known, ProductTranslator.required, mapping),
+            stock_column=stock_column,
+            location=_location(location),
+            categories=named,
         )
 
     _import(file, translator, **common)
@@ -179,6 +209,22 @@ def import_suppliers(file: Path, mapping: str | None, **common: Any) -> None:
 
     def translator(table: Table) -> Translator:
         return SupplierTranslator(table, _columns(SupplierTranslator, table, mapping))
+
+    _import(file, translator, **common)
+
+
+@command.command("customers")
+@FILE
+@common_options
+def import_customers(file: Path, mapping: str | None, **common: Any) -> None:
+    """Customers, each with the address that goods are sent to.
+
+    Fields of --map: name, code, email, phone, company, type, contact, address, address2, city,
+    state, postcode, country.
+    """
+
+    def translator(table: Table) -> Translator:
+        return CustomerTranslator(table, _columns(CustomerTranslator, table, mapping))
 
     _import(file, translator, **common)
 
@@ -211,6 +257,16 @@ def _zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise ValueError(f"{name!r} is no time zone; write one such as Europe/London") from error
+
+
+def _share(text: str) -> Decimal:
+    fault = f"--cost-ratio must be a share such as 0.55, above 0 and at most 1, not {text!r}"
+    if not re.fullmatch(r"[0-9](\.[0-9]{1,6})?", text, re.ASCII):
+        raise ValueError(fault)
+    share = Decimal(text)
+    if not 0 < share <= SHARE_MAX:
+        raise ValueError(fault)
+    return share
 
 
 def _location(code: str) -> str:

@@ -9,7 +9,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
@@ -51,8 +51,11 @@ _MEMBERS: Final[Mapping[str, str]] = {
     "method_not_allowed": "header `Allow`",
 }
 # The private classes whose text belongs to each that is made from them.
-_TELLING: Final = frozenset({"_Quantified", "_ProductFields", "_LocationFields"})
-# Values that make an example of a refusal's text, by the field's name and then by its type.
+_TELLING: Final = frozenset(
+    {"_Quantified", "_ProductFields", "_LocationFields", "_CustomerFields", "_TierFields"}
+)
+# Values that make an example of a refusal's text: by the refusal's and the field's name, by the
+# field's alone, and then by its type.
 _SAMPLES: Final[Mapping[str, Any]] = {
     "sku": "MUG",
     "product_id": 1,
@@ -63,10 +66,40 @@ _SAMPLES: Final[Mapping[str, Any]] = {
     "reservation_id": "order-1001",
     "field": "unit",
     "fault": "there is no unit 'box'; use one of each",
+    "objection": "that is a variant itself; name 3, which it is a variant of",
     "event_type": "StockReserved",
     "batch_id": "8b6be307",
     "expires_at": datetime(2026, 5, 6, 12, tzinfo=UTC),
+    "effective_at": datetime(2026, 5, 5, 12, tzinfo=UTC),
+    "moved_at": datetime(2026, 5, 6, 12, tzinfo=UTC),
     "at": None,
+    "lot": "BTH-2026-041",
+    "past_removal": ("BTH-2026-009",),
+    "serial": "SN-20260401-0001",
+    "serial_status": "sold",
+    "wanted_status": "in_stock",
+    "order_status": "fulfilling",
+    "requested_status": "shipped",
+    "allowed": ("fulfilled", "cancelled"),
+    "open_lines": ((1042001, Decimal(2)),),
+    "order_items": (1042001, 1042002),
+    "purchase_order_id": 88,
+    "purchase_order_items": (88001, 88002),
+    "purchase_order_status": "sent",
+    "line_id": 88003,
+    "hint": None,
+    "amount": Decimal("-40.00"),
+    "cost": Decimal("38.00"),
+    "time_zone": "Europe/London",
+    "today": date(2026, 5, 6),
+    "valuation_method": "fifo",
+    "ClosedFurther.through": date(2026, 3, 31),
+    "DayNotOver.through": date(2026, 5, 6),
+    "NotClosedThatFar.through": date(2026, 5, 31),
+    "NotAReceipt.event_type": "StockIssued",
+    "IllegalPurchaseTransition.requested_status": "draft",
+    "IllegalPurchaseTransition.allowed": ("partial", "received", "closed", "cancelled"),
+    "PurchaseLineNotFound.product_id": None,
 }
 
 
@@ -89,6 +122,8 @@ def shape(kind: shapes.Type) -> str:
             return _bounded("text", kind.min_length, kind.max_length, " characters")
         case shapes.DateTimeType():
             return "time with its zone"
+        case shapes.DateType():
+            return "date"
         case shapes.BoolType():
             return "true or false"
         case shapes.LiteralType():
@@ -246,15 +281,18 @@ def errors_page() -> str:
 def _sample(kind: type[Refusal]) -> Refusal:
     described = shapes.type_info(kind)
     assert isinstance(described, shapes.StructType)
-    return kind(**{field.name: _sample_value(field) for field in described.fields})
+    return kind(**{field.name: _sample_value(kind, field) for field in described.fields})
 
 
-def _sample_value(field: shapes.Field) -> Any:
-    if field.name in _SAMPLES:
-        return _SAMPLES[field.name]
+def _sample_value(kind: type[Refusal], field: shapes.Field) -> Any:
+    for name in (f"{kind.__name__}.{field.name}", field.name):
+        if name in _SAMPLES:
+            return _SAMPLES[name]
     words = shape(field.type)
     if "decimal" in words:
         return Decimal(38)
+    if words == "date":
+        return date(2026, 4, 30)
     return 7 if "whole number" in words else "…"
 
 
@@ -343,6 +381,8 @@ def _query_type(schema: Mapping[str, Any]) -> str:
         return _bounded("whole number", schema["minimum"], schema["maximum"])
     if schema.get("format") == "date-time":
         return "time with its zone"
+    if schema.get("format") == "date":
+        return "date"
     if schema["type"] == "boolean":
         return "`true` or `false`"
     return _bounded("text", 1, schema["maxLength"], " characters")

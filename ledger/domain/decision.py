@@ -17,13 +17,33 @@ from schemas.common import Event
 class Refs(NamedTuple):
     """The ids a command's aliases stand for, and the new id it may give out.
 
-    ``location_id`` is the source of a transfer, ``to_location_id`` its destination.
+    ``location_id`` is the source of a transfer, ``to_location_id`` its destination. A command
+    with lines has their products in ``products``, in order. ``lots`` and ``serials`` hold the
+    ids of those that it names, None for one that is not known yet.
     """
 
     product_id: int = 0
     location_id: int = 0
     to_location_id: int = 0
     new_id: int = 0
+    products: tuple[int, ...] = ()
+    lots: Mapping[tuple[int, str], int | None] = {}
+    serials: Mapping[tuple[int, str], int | None] = {}
+
+
+Alias = tuple[str, str]
+
+
+class Names(Protocol):
+    """Who has which alias, as of the decision. What is not known yet is read, and asked again."""
+
+    def find_alias(self, alias: Alias) -> int | None:
+        """Return the id that has an alias, None when nobody has it."""
+        ...
+
+    def find_aliases(self, aliases: Sequence[Alias]) -> Mapping[Alias, int | None]:
+        """Return the ids that have these aliases: for many, one look where it takes one."""
+        ...
 
 
 class RecordedEvent(NamedTuple):
@@ -37,33 +57,68 @@ class RecordedEvent(NamedTuple):
     recorded_at: datetime
 
 
-class LaterEvents(NamedTuple):
+class _Lookup(msgspec.Struct, frozen=True):
+    """What a decision asks to be read. Two are equal only if they ask the same of the same."""
+
+
+class LaterEvents(_Lookup, frozen=True):
     """Asks for the events of a stream that are effective after a time, in log order."""
 
     stream: str
     effective_at: datetime
 
 
-class EventAt(NamedTuple):
+class EventAt(_Lookup, frozen=True):
     """Asks for the event at a position and its neighbours, one of which may be its twin."""
 
     position: int
 
 
-class StockOf(NamedTuple):
+class StockOf(_Lookup, frozen=True):
     """Asks whether any location still has a product on hand, in transit or reserved."""
 
     product_id: int
 
 
-Lookup = LaterEvents | EventAt | StockOf
+class ActiveLocations(_Lookup, frozen=True):
+    """Asks for the ids of all active locations, in order, the default one first."""
+
+
+class SerialsAt(_Lookup, frozen=True):
+    """Asks for the ids of a product's serials at a location that are in a status, oldest first.
+
+    At most ``limit`` of them, and as the tables have it: the serials' own states say whether
+    commands of this group have moved one since. ``arrived`` of `Facts` has those that came.
+    """
+
+    product_id: int
+    location_id: int
+    status: str
+    limit: int
+
+
+class OwnerOf(_Lookup, frozen=True):
+    """Asks for the id that has an alias which only a state tells of; None where nobody has it."""
+
+    alias: Alias
+
+
+class HasVariants(_Lookup, frozen=True):
+    """Asks whether any product in the catalogue is a variant of this one."""
+
+    product_id: int
+
+
+Lookup = LaterEvents | EventAt | StockOf | ActiveLocations | SerialsAt | OwnerOf | HasVariants
 
 
 class Facts(NamedTuple):
     """What a decision may know besides states: the commit's time, and what lookups found.
 
     ``later`` is by stream, ``events`` by position, ``has_stock`` by product; ``aliases`` holds,
-    for each alias the command asked for, the id that has it, or None.
+    for each alias the command asked for, the id that has it, or None. ``found`` has the answer
+    to every lookup, by the lookup. ``counters`` is the last id given out of each kind: a stream
+    named by the next one is made by its first event, which is what uses the id up.
     """
 
     now: datetime
@@ -71,6 +126,8 @@ class Facts(NamedTuple):
     events: Mapping[int, RecordedEvent] = {}
     aliases: Mapping[tuple[str, str], int | None] = {}
     has_stock: Mapping[int, bool] = {}
+    found: Mapping[Lookup, Any] = {}
+    counters: Mapping[str, int] = {}
 
 
 class NewEvent(NamedTuple):
@@ -137,15 +194,23 @@ State = Any
 class Decider(Protocol):
     """How the committer sees the commands of one aggregate. Each module of deciders has one.
 
+    ``resolve(command, names)`` gives the ids that a command's names stand for; one that leaves
+    it out gets what `ledger.resolution` makes of the usual fields.
     ``allocates(command)`` names the counter that gives ``refs.new_id``, or None.
     ``aliases(command)`` lists ``(kind, key)`` pairs whose owners the decision must know.
-    ``streams(command, refs)`` names the streams whose states it reads or appends to.
+    ``streams(command, refs)`` names the streams whose states it reads or appends to; the first
+    is the one whose version If-Match means.
+    ``more_streams(command, refs, states)`` names those that only these states tell of; it is
+    asked again with the states of these, until it names no others.
     ``lookups(command, refs, states, now)`` lists what else must be read; nearly always nothing.
     ``streams_after(command, refs, facts)`` names further streams, known only now that the
     lookups have been answered, and ``lookups_after(command, refs, states, facts)`` what must be
-    read then: only undoing a movement needs these, since its position is all that is said.
+    read then.
     Deciders are subclasses, which leave out what they have no need of.
     """
+
+    def resolve(self, command: Any, names: Names) -> "Refs | Refusal":
+        return Refs()
 
     def allocates(self, command: Any) -> str | None:
         return None
@@ -154,6 +219,9 @@ class Decider(Protocol):
         return ()
 
     def streams(self, command: Any, refs: Refs) -> Sequence[str]: ...
+
+    def more_streams(self, command: Any, refs: Refs, states: Mapping[str, State]) -> Sequence[str]:
+        return ()
 
     def lookups(
         self, command: Any, refs: Refs, states: Mapping[str, State], now: datetime

@@ -46,7 +46,7 @@ def stream(location_id: int) -> str:
 
 # --- state ------------------------------------------------------------------------------
 
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
 
 
 class LocationState(msgspec.Struct, frozen=True, gc=False):
@@ -56,6 +56,7 @@ class LocationState(msgspec.Struct, frozen=True, gc=False):
     code: str = ""
     stock_limit: Decimal = Decimal(0)
     is_active: bool = True
+    time_zone: str = "UTC"
     facts: bytes = b""
     """Fingerprint of all that is said of it, to tell a revision that revises nothing."""
 
@@ -73,6 +74,7 @@ def evolve(state: LocationState, recorded: RecordedEvent) -> LocationState:
         code=event.code,
         stock_limit=event.stock_limit,
         is_active=event.is_active,
+        time_zone=event.time_zone,
         facts=fingerprint(event),
     )
 

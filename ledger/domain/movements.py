@@ -29,9 +29,13 @@ from schemas.stock import (
 UNRESTRICTED: Final = "unrestricted"
 QUARANTINE: Final = "quarantine"
 IN_TRANSIT: Final = "in_transit"
+SUPPLIER: Final = "supplier"
 CUSTOMER: Final = "customer"
 ADJUSTMENT: Final = "adjustment"
 LOSS: Final = "loss"
+
+NUMBERED: Final = 0
+"""Stands for a lot's id where units of a product are told apart by serial numbers."""
 
 
 class Leg(NamedTuple):
@@ -52,6 +56,18 @@ def legs(event: Event) -> Leg | None:
     """
     leg_of = _LEGS.get(type(event))
     return None if leg_of is None else leg_of(event)
+
+
+def parts_of(event: Event) -> list[tuple[int, Decimal]]:
+    """Return how much of a movement was of which lot; the rest is of none that is known.
+
+    Units with serial numbers are together one part, `NUMBERED`.
+    """
+    parts = [(part.lot_id, part.quantity) for part in getattr(event, "lots", ())]
+    serials: tuple[int, ...] = getattr(event, "serials", ())
+    if serials:
+        parts.append((NUMBERED, Decimal(len(serials))))
+    return parts
 
 
 def claim_of(event: Event) -> tuple[str, Decimal] | None:
@@ -78,7 +94,8 @@ def _received(event: StockReceived) -> Leg:
 
 
 def _issued(event: StockIssued) -> Leg:
-    return Leg(UNRESTRICTED, event.location_id, CUSTOMER, event.location_id, event.quantity)
+    place = event.location_id
+    return Leg(UNRESTRICTED, place, event.destination, place, event.quantity)
 
 
 def _adjusted(event: StockAdjusted) -> Leg | None:

@@ -12,6 +12,8 @@ never refused for that.
 the time before it: such a movement comes with a `CountVarianceRevised` at the count's time
 that cancels its effect from then on.
 
+**Closed periods.** Nothing takes effect on a business day that the books are closed for.
+
 **Expiry.** A hold that has expired stops to count when somebody needs what it holds: the
 command that does first records its release, effective when it expired.
 """
@@ -21,6 +23,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final, NamedTuple
 
+from ledger.domain import books
 from ledger.domain.backdating import (
     Change,
     Effect,
@@ -108,6 +111,10 @@ def place_of(
     location: LocationState = states[f"location-{location_id}"]
     if not location.location_id:
         return LocationNotFound(location_id=location_id)
+    if at is not None:
+        shut = books.closed(states[books.STREAM], at, location.time_zone)
+        if shut is not None:
+            return shut
     name = f"stock-{product_id}-{location_id}"
     return Place(name, product_id, location_id, states[name], product, location, at)
 
@@ -207,7 +214,8 @@ def post(place: Place, facts: Facts, event: Event, effect: Effect) -> Decision:
     unrestricted, quarantine, claimed = effect
     lowered = unrestricted - claimed
     before: list[NewEvent] | None = None
-    if lowered < 0:
+    # Decimals compare with a decimal, and tell whether they are zero, faster than with an int.
+    if lowered < ZERO:
         available = stock.unrestricted - stock.reserved
         if stock.expiries and stock.expiries[0][0] <= facts.now:
             if at is not None and stock.dead_at(facts.now)[-1][0] > at:
@@ -217,7 +225,7 @@ def post(place: Place, facts: Facts, event: Event, effect: Effect) -> Decision:
             available = stock.available_at(facts.now)
         if available + lowered < place.location.stock_limit:
             return _insufficient(place, -lowered, available, None)
-    if quarantine < 0 and stock.quarantine + quarantine < 0:
+    if quarantine and quarantine < ZERO and stock.quarantine + quarantine < ZERO:
         return _insufficient_quarantine(place, -quarantine, stock.quarantine, None)
     on_hand = stock.unrestricted + stock.quarantine + unrestricted + quarantine
     if on_hand >= DECIMAL_LIMIT:

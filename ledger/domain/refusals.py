@@ -245,7 +245,10 @@ class ProductHasStock(Refusal, frozen=True, kw_only=True):
 
 
 class ProductFieldFixed(Refusal, frozen=True, kw_only=True):
-    """Quantities are recorded in the product's unit and scale, so neither may change."""
+    """Quantities are recorded in the product's unit and scale, so neither may change.
+
+    How it is tracked may, while there is no stock of it anywhere that is, or is not, tracked.
+    """
 
     CODE: ClassVar[str] = "product_field_fixed"
     product_id: int
@@ -253,6 +256,11 @@ class ProductFieldFixed(Refusal, frozen=True, kw_only=True):
     present: str | int
 
     def detail(self) -> str:
+        if self.field == "tracking_type":
+            return (
+                f"tracking_type of product {self.product_id} is {self.present!r} as long as any "
+                f"of it is on hand, in transit or reserved; bring that to zero first."
+            )
         return (
             f"{self.field} of product {self.product_id} is {self.present!r} for good, since its "
             f"quantities are recorded so; leave it as it is, add an alternative unit, or "

@@ -1,15 +1,37 @@
 """Where a command or a stream finds its decider, its fold and its state."""
 
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any, Final, NamedTuple, cast, get_args
 
-from ledger.domain import access, import_batch, location, product, stock, supplier
+from ledger.domain import (
+    access,
+    books,
+    customer,
+    import_batch,
+    location,
+    lot,
+    order,
+    price_tier,
+    product,
+    product_category,
+    purchase_order,
+    serial,
+    stock,
+    supplier,
+)
 from ledger.domain.decision import Decider, RecordedEvent, State
 from schemas.access import AccessCommand, AccessEvent
+from schemas.books import BooksCommand, BooksEvent
+from schemas.category import CategoryCommand, CategoryEvent
 from schemas.common import Command, Event
+from schemas.customer import CustomerCommand, CustomerEvent, PriceTierCommand, PriceTierEvent
 from schemas.import_batch import ImportBatchCommand, ImportBatchEvent
 from schemas.location import LocationCommand, LocationEvent
+from schemas.lot import LotCommand, LotEvent, SerialEvent
+from schemas.order import OrderCommand, OrderEvent
 from schemas.product import ProductCommand, ProductEvent
+from schemas.purchase import PurchaseOrderCommand, PurchaseOrderEvent
 from schemas.stock import StockCommand, StockEvent
 from schemas.supplier import SupplierCommand, SupplierEvent
 
@@ -23,43 +45,51 @@ class _Category(NamedTuple):
     initial: State
     evolve: Evolve
     state_version: int
+    commands: Any
+    decider: Decider | None
+    events: Any
+
+
+def _of(module: ModuleType, commands: Any, events: Any) -> _Category:
+    """Return a category from the names that every module of the domain has."""
+    return _Category(
+        type(module.INITIAL),
+        module.INITIAL,
+        module.evolve,
+        module.STATE_VERSION,
+        commands,
+        getattr(module, "DECIDER", None),
+        events,
+    )
 
 
 _CATEGORIES: Final[Mapping[str, _Category]] = {
-    "stock": _Category(stock.StockState, stock.INITIAL, stock.evolve, stock.STATE_VERSION),
-    "product": _Category(
-        product.ProductState, product.INITIAL, product.evolve, product.STATE_VERSION
-    ),
-    "location": _Category(
-        location.LocationState, location.INITIAL, location.evolve, location.STATE_VERSION
-    ),
-    "supplier": _Category(
-        supplier.SupplierState, supplier.INITIAL, supplier.evolve, supplier.STATE_VERSION
-    ),
-    "import": _Category(
-        import_batch.ImportBatchState,
-        import_batch.INITIAL,
-        import_batch.evolve,
-        import_batch.STATE_VERSION,
-    ),
-    "access": _Category(access.AccessState, access.INITIAL, access.evolve, access.STATE_VERSION),
+    "stock": _of(stock, StockCommand, StockEvent),
+    "product": _of(product, ProductCommand, ProductEvent),
+    "category": _of(product_category, CategoryCommand, CategoryEvent),
+    "lot": _of(lot, LotCommand, LotEvent),
+    "serial": _of(serial, None, SerialEvent),
+    "location": _of(location, LocationCommand, LocationEvent),
+    "customer": _of(customer, CustomerCommand, CustomerEvent),
+    "pricetier": _of(price_tier, PriceTierCommand, PriceTierEvent),
+    "order": _of(order, OrderCommand, OrderEvent),
+    "supplier": _of(supplier, SupplierCommand, SupplierEvent),
+    "purchase": _of(purchase_order, PurchaseOrderCommand, PurchaseOrderEvent),
+    "books": _of(books, BooksCommand, BooksEvent),
+    "import": _of(import_batch, ImportBatchCommand, ImportBatchEvent),
+    "access": _of(access, AccessCommand, AccessEvent),
 }
 
 
-def _members(union: Any) -> tuple[type[Command], ...]:
-    return get_args(union) or (union,)
+def _members(union: Any) -> tuple[Any, ...]:
+    return () if union is None else get_args(union) or (union,)
 
 
-_UNIONS: Final[tuple[tuple[Any, Decider], ...]] = (
-    (StockCommand, stock.DECIDER),
-    (ProductCommand, product.DECIDER),
-    (LocationCommand, location.DECIDER),
-    (SupplierCommand, supplier.DECIDER),
-    (ImportBatchCommand, import_batch.DECIDER),
-    (AccessCommand, access.DECIDER),
-)
 _DECIDERS: Final[Mapping[type[Command], Decider]] = {
-    command_type: decider for union, decider in _UNIONS for command_type in _members(union)
+    command_type: kind.decider
+    for kind in _CATEGORIES.values()
+    if kind.decider is not None
+    for command_type in cast("tuple[type[Command], ...]", _members(kind.commands))
 }
 
 COMMANDS: Final[Mapping[str, type[Command]]] = {
@@ -68,16 +98,9 @@ COMMANDS: Final[Mapping[str, type[Command]]] = {
 
 
 _EVOLVES: Final[Mapping[type[Event], Evolve]] = {
-    event_type: _CATEGORIES[category].evolve
-    for category, union in (
-        ("stock", StockEvent),
-        ("product", ProductEvent),
-        ("location", LocationEvent),
-        ("supplier", SupplierEvent),
-        ("import", ImportBatchEvent),
-        ("access", AccessEvent),
-    )
-    for event_type in cast("tuple[type[Event], ...]", get_args(union) or (union,))
+    event_type: kind.evolve
+    for kind in _CATEGORIES.values()
+    for event_type in cast("tuple[type[Event], ...]", _members(kind.events))
 }
 
 

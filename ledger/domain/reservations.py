@@ -20,6 +20,8 @@ from ledger.domain.refusals import (
     ReservationNotFound,
 )
 from ledger.domain.stock_state import ZERO, Hold
+from ledger.domain.tracked import Movement
+from ledger.domain.tracking import is_plain, track
 from schemas.stock import (
     ExtendReservation,
     IssueReserved,
@@ -157,8 +159,8 @@ def issue(
 ) -> Decision:
     """Let goods go out against a live hold: what is available stays as it is.
 
-    Refusals: those of `posting`, InvalidCommand, ReservationNotFound, ReservationExpired,
-    ReservationExceeded.
+    Refusals: those of `posting` and `tracking`, InvalidCommand, ReservationNotFound,
+    ReservationExpired, ReservationExceeded.
     """
     place = _place(command, refs, states, facts)
     if isinstance(place, Refusal):
@@ -184,11 +186,16 @@ def issue(
         unit=unit,
         entered_quantity=entered,
         reservation_id=command.reservation_id,
+        unit_price=command.unit_price,
         reason=command.reason,
         reference=command.reference,
         notes=command.notes,
     )
-    return post(place, facts, event, Effect(-quantity, ZERO, -quantity))
+    posted = post(place, facts, event, Effect(-quantity, ZERO, -quantity))
+    if is_plain(place.product, command):
+        return posted
+    lots, serials = command.lots, command.serials
+    return track(posted, Movement(place, event, refs, states, facts, lots, serials, None, "use"))
 
 
 _Command = ReserveStock | ExtendReservation | ReleaseReservation | IssueReserved

@@ -10,6 +10,9 @@ A count is withdrawn as of its own time unless the client says otherwise, with a
 movements have added to its variance: the books then are as if it had not been made, and it no
 longer holds against movements that are recorded late.
 
+The same lots and serials go back. What was of no known lot then is taken from what is of none,
+and from other lots where that is not enough.
+
 A transfer in one step is undone in both places. What was shipped can be undone while all of
 it is still on its way; what was received or lost goes back to being on its way.
 """
@@ -18,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
+from ledger.domain import books, lot, serial
 from ledger.domain.backdating import effect_of
 from ledger.domain.decision import (
     Decision,
@@ -31,10 +35,13 @@ from ledger.domain.decision import (
     Refusal,
     State,
 )
+from ledger.domain.lots import found_by, lot_parts
 from ledger.domain.movements import ADJUSTMENT, UNRESTRICTED, Leg, legs
 from ledger.domain.posting import Place, moment, out_of_bounds, place_of, post, post_late
 from ledger.domain.refusals import AlreadyReversed, MovementNotFound, NotAMovement, NotReversible
-from ledger.domain.stock_state import ZERO, StockState, stream
+from ledger.domain.stock_state import ZERO, StockState, more_lots, stream
+from ledger.domain.tracked import Movement, Outcome, Parts
+from ledger.domain.tracking import follow
 from schemas.stock import (
     CountVarianceRevised,
     MovementReversed,
@@ -63,8 +70,11 @@ def streams(command: ReverseMovement, facts: Facts) -> Sequence[str]:
     movements = _movements(command, facts)
     if isinstance(movements, Refusal):
         return ()
-    names: dict[str, None] = {}
+    names: dict[str, None] = {books.STREAM: None}
     for movement in movements:
+        parts = _parts(movement.recorded)
+        names.update(dict.fromkeys(lot.stream(part.lot_id) for part in parts.lots))
+        names.update(dict.fromkeys(serial.stream(each) for each in parts.serials))
         names[movement.recorded.stream] = None
         names[f"product-{movement.product_id}"] = None
         names[f"location-{movement.location_id}"] = None
@@ -101,20 +111,29 @@ def reverse(
 ) -> Decision:
     """Undo a movement, or a transfer in one step whole.
 
-    Refusals: those of `posting`, InvalidCommand, MovementNotFound, NotAMovement,
-    AlreadyReversed, NotReversible.
+    Refusals: those of `posting` and `tracking`, InvalidCommand, MovementNotFound,
+    NotAMovement, AlreadyReversed, NotReversible.
     """
     movements = _movements(command, facts)
     if isinstance(movements, Refusal):
         return movements
     decision: list[NewEvent] = []
+    moved: Sequence[NewEvent] = ()
+    parts: Parts | None = None
     # The later one first: of a transfer in one step, what the destination gives back.
     for movement in reversed(movements):
-        undone = _undo(command, movement, states, facts)
+        undone = _undo(command, movement, parts, states, facts)
         if isinstance(undone, Refusal):
             return undone
-        decision.extend(undone)
-    return decision
+        decision.extend(undone.decision)
+        parts, moved = undone.parts, undone.after
+    return [*decision, *moved]
+
+
+def _parts(recorded: RecordedEvent) -> Parts:
+    """Return the lots and serials that a movement was of; a count's are told by `_withdrawn`."""
+    event = recorded.event
+    return Parts(getattr(event, "lots", ()), getattr(event, "serials", ()))
 
 
 def _movements(command: ReverseMovement, facts: Facts) -> list[_Movement] | Refusal:
@@ -184,8 +203,13 @@ def _effective_at(
 
 
 def _undo(
-    command: ReverseMovement, movement: _Movement, states: Mapping[str, State], facts: Facts
-) -> Decision:
+    command: ReverseMovement,
+    movement: _Movement,
+    given: Parts | None,
+    states: Mapping[str, State],
+    facts: Facts,
+) -> Outcome | Refusal:
+    """Return what undoes one movement; ``given`` is what its twin has given back."""
     original = movement.recorded
     event = original.event
     at = _effective_at(command, original, facts.now)
@@ -194,12 +218,18 @@ def _undo(
     place = place_of(movement.product_id, movement.location_id, None, states, facts.now)
     if isinstance(place, Refusal):
         return place
+    shut = books.closed(states[books.STREAM], at, place.location.time_zone)
+    if shut is not None:
+        return shut
     place = place._replace(at=at)
     if original.position in place.stock.reversed:
         return AlreadyReversed(position=original.position)
-    leg = movement.leg
+    leg, parts = movement.leg, given or _parts(original)
     if isinstance(event, StockCounted):
-        leg = _withdrawn(event, original, facts)
+        withdrawn = _withdrawn(event, original, facts)
+        if isinstance(withdrawn, Refusal):
+            return withdrawn
+        leg, parts = withdrawn
     reversal = MovementReversed(
         product_id=movement.product_id,
         location_id=movement.location_id,
@@ -215,13 +245,17 @@ def _undo(
         reference=command.reference,
         notes=command.notes,
     )
-    expected = _expected_again(movement, place, states)
+    posted = _post(place, original, facts, reversal)
+    refs = Refs(movement.product_id, movement.location_id)
+    outcome = follow(posted, Movement(place, reversal, refs, states, facts, given=parts))
+    if isinstance(outcome, Refusal):
+        return outcome
+    expected = _expected_again(movement, outcome.parts, place, states)
     if isinstance(expected, Refusal):
         return expected
-    posted = _post(place, original, facts, reversal)
-    if isinstance(posted, Refusal) or expected is None:
-        return posted
-    return [*posted, expected]
+    if expected is None:
+        return outcome
+    return outcome._replace(decision=[*outcome.decision, expected])
 
 
 def _post(place: Place, original: RecordedEvent, facts: Facts, event: MovementReversed) -> Decision:
@@ -234,24 +268,29 @@ def _post(place: Place, original: RecordedEvent, facts: Facts, event: MovementRe
     return post(place, facts, event, effect)
 
 
-def _withdrawn(event: StockCounted, original: RecordedEvent, facts: Facts) -> Leg:
+def _withdrawn(
+    event: StockCounted, original: RecordedEvent, facts: Facts
+) -> tuple[Leg, Parts] | NotReversible:
     """Return what a count has moved up to now, its revisions included; it may be nothing."""
-    variance = event.variance
-    for recorded in facts.later[original.stream]:
-        revision = recorded.event
-        if (
-            isinstance(revision, CountVarianceRevised)
-            and revision.count_position == original.position
-        ):
-            variance += revision.quantity
+    found = found_by(facts.later[original.stream], original.position)
+    variance = sum(found.values(), ZERO)
+    if any(change < 0 for change in found.values()) and any(
+        change > 0 for change in found.values()
+    ):
+        fault = (
+            "movements that were recorded late have made it take from some lots and add to "
+            "others; count again instead"
+        )
+        return NotReversible(position=original.position, event_type=event.TYPE, fault=fault)
     place = event.location_id
+    lots = lot_parts({key: abs(change) for key, change in found.items()})
     if variance < 0:
-        return Leg(UNRESTRICTED, place, ADJUSTMENT, place, -variance)
-    return Leg(ADJUSTMENT, place, UNRESTRICTED, place, variance)
+        return Leg(UNRESTRICTED, place, ADJUSTMENT, place, -variance), Parts(lots)
+    return Leg(ADJUSTMENT, place, UNRESTRICTED, place, variance), Parts(lots)
 
 
 def _expected_again(
-    movement: _Movement, place: Place, states: Mapping[str, State]
+    movement: _Movement, parts: Parts, place: Place, states: Mapping[str, State]
 ) -> NewEvent | Refusal | None:
     """Return what the destination is to expect once part of a two-step transfer is undone."""
     event = movement.recorded.event
@@ -268,11 +307,15 @@ def _expected_again(
                 position=movement.recorded.position, event_type=event.TYPE, fault=fault
             )
         quantity, to, source = ZERO, event.to_location_id, event.location_id
+        parts = Parts()
     elif isinstance(event, TransferLost) or (
         isinstance(event, TransferReceived) and not event.direct
     ):
         incoming = place.stock.incoming.get(event.transfer_id)
-        quantity = event.quantity if incoming is None else incoming.quantity + event.quantity
+        quantity = event.quantity
+        if incoming is not None:
+            quantity += incoming.quantity
+            parts = Parts(more_lots(incoming.lots, parts.lots), (*incoming.serials, *parts.serials))
         name, to, source = place.stream, event.location_id, event.from_location_id
     else:
         return None
@@ -282,5 +325,7 @@ def _expected_again(
         transfer_id=event.transfer_id,
         from_location_id=source,
         quantity=quantity,
+        lots=parts.lots,
+        serials=parts.serials,
     )
     return NewEvent(name, expected, place.at)

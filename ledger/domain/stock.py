@@ -1,16 +1,17 @@
 """Stock: a product at a location. What may happen to it, and what must not.
 
 The state and its fold are in `stock_state`, the rules of time and availability that all
-decisions share in `posting`, and what is a subject of its own in `reservations`, `transfers`
-and `reversal`. This module holds the plain movements, counts, and the decider.
+decisions share in `posting`, and what is a subject of its own in `counts`, `reservations`,
+`transfers` and `reversal`; of which lots and serials a movement is, in `tracking`. This module
+holds the plain movements and the decider.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, cast
 
-from ledger.domain import reservations, reversal, transfers
-from ledger.domain.backdating import Effect, later_events, total_effect
+from ledger.domain import books, counts, lot, reservations, reversal, serial, transfers
+from ledger.domain.backdating import Effect
 from ledger.domain.decision import (
     Decider,
     Decision,
@@ -21,27 +22,21 @@ from ledger.domain.decision import (
     Lookup,
     Refs,
     Refusal,
+    SerialsAt,
     State,
 )
+from ledger.domain.movements import NUMBERED
 from ledger.domain.posting import (
-    AHEAD_MAX,
     Measured,
     Place,
-    is_late,
     measure,
     moment,
     must_be_active,
-    out_of_bounds,
     place_of,
     post,
 )
-from ledger.domain.product import in_own_unit
-from ledger.domain.refusals import (
-    CountBelowClaims,
-    CountBelowQuarantine,
-    InsufficientStock,
-    QuantityConflict,
-)
+from ledger.domain.product import ProductState
+from ledger.domain.refusals_tracking import ReservationIsAnOrders
 from ledger.domain.stock_state import (
     INITIAL,
     STATE_VERSION,
@@ -53,8 +48,12 @@ from ledger.domain.stock_state import (
     has_stock,
     stream,
 )
-from schemas.common import Command
+from ledger.domain.tracked import Movement, Purpose
+from ledger.domain.tracking import track
+from schemas.common import Command, Event
+from schemas.lot import SerialStatus
 from schemas.stock import (
+    SERIALS_MAX,
     AdjustStock,
     CountStock,
     ExtendReservation,
@@ -71,7 +70,6 @@ from schemas.stock import (
     SetStock,
     ShipTransfer,
     StockAdjusted,
-    StockCounted,
     StockIssued,
     StockQuarantined,
     StockReceived,
@@ -109,6 +107,19 @@ def _measured(
     return place, measured
 
 
+def _movement(
+    place: Place,
+    event: Event,
+    command: _AtPlace,
+    refs: Refs,
+    states: Mapping[str, State],
+    facts: Facts,
+    purpose: Purpose = "correction",
+) -> Movement:
+    lots, serials = command.lots, command.serials
+    return Movement(place, event, refs, states, facts, lots, serials, None, purpose)
+
+
 def _receive(
     command: ReceiveStock, refs: Refs, states: Mapping[str, State], facts: Facts
 ) -> Decision:
@@ -127,11 +138,16 @@ def _receive(
         entered_quantity=entered,
         source=command.source,
         unit_cost=command.unit_cost,
+        unit_price=command.unit_price,
+        returns=command.returns,
         reason=command.reason,
         reference=command.reference,
         notes=command.notes,
     )
-    return post(place, facts, event, Effect(quantity))
+    posted = post(place, facts, event, Effect(quantity))
+    if place.product.tracking_type == "none" and not command.lots and not command.serials:
+        return posted
+    return track(posted, _movement(place, event, command, refs, states, facts))
 
 
 def _issue(command: IssueStock, refs: Refs, states: Mapping[str, State], facts: Facts) -> Decision:
@@ -145,11 +161,18 @@ def _issue(command: IssueStock, refs: Refs, states: Mapping[str, State], facts: 
         quantity=quantity,
         unit=unit,
         entered_quantity=entered,
+        destination=command.destination,
+        unit_price=command.unit_price,
         reason=command.reason,
         reference=command.reference,
         notes=command.notes,
     )
-    return post(place, facts, event, Effect(-quantity))
+    posted = post(place, facts, event, Effect(-quantity))
+    if place.product.tracking_type == "none" and not command.lots and not command.serials:
+        return posted
+    # What goes back to its supplier may well be past its date.
+    purpose = "use" if command.destination == "customer" else "correction"
+    return track(posted, _movement(place, event, command, refs, states, facts, purpose))
 
 
 def _adjust(
@@ -173,7 +196,10 @@ def _adjust(
         reference=command.reference,
         notes=command.notes,
     )
-    return post(place, facts, event, Effect(quantity))
+    posted = post(place, facts, event, Effect(quantity))
+    if place.product.tracking_type == "none" and not command.lots and not command.serials:
+        return posted
+    return track(posted, _movement(place, event, command, refs, states, facts))
 
 
 def _quarantine(
@@ -193,7 +219,10 @@ def _quarantine(
         reference=command.reference,
         notes=command.notes,
     )
-    return post(place, facts, event, Effect(-quantity, quantity))
+    posted = post(place, facts, event, Effect(-quantity, quantity))
+    if place.product.tracking_type == "none" and not command.lots and not command.serials:
+        return posted
+    return track(posted, _movement(place, event, command, refs, states, facts))
 
 
 def _release_quarantine(
@@ -215,118 +244,10 @@ def _release_quarantine(
         notes=command.notes,
     )
     restocked = quantity if command.disposition == "restock" else ZERO
-    return post(place, facts, event, Effect(restocked, -quantity))
-
-
-# --- counts and absolute figures --------------------------------------------------------
-
-
-def _count(command: CountStock, refs: Refs, states: Mapping[str, State], facts: Facts) -> Decision:
-    """Record what was found, and the difference to what the books say of that time.
-
-    A location that is not active can be counted: it says what is there, not that more comes.
-    """
-    place = place_of(refs.product_id, refs.location_id, command.effective_at, states, facts.now)
-    if isinstance(place, Refusal):
-        return place
-    measured = measure(place.product, command.quantity, command.unit)
-    if isinstance(measured, Refusal):
-        return measured
-    counted, unit, entered = measured
-    stock = place.stock
-    expected, quarantined = stock.on_hand, stock.quarantine
-    if place.at is not None and is_late(place):
-        since = total_effect(later_events(facts, place.stream, place.at), place.location_id)
-        expected -= since.on_hand
-        quarantined -= since.quarantine
-    if counted < quarantined:
-        return CountBelowQuarantine(
-            product_id=place.product_id,
-            location_id=place.location_id,
-            sku=place.product.sku,
-            counted=counted,
-            quarantined=quarantined,
-        )
-    variance = counted - expected
-    event = StockCounted(
-        product_id=place.product_id,
-        location_id=place.location_id,
-        counted=counted,
-        expected=expected,
-        variance=variance,
-        unit=unit,
-        entered_quantity=entered,
-        reason=command.reason,
-        reference=command.reference,
-        notes=command.notes,
-    )
-    decision = out_of_bounds(place, variance) or post(place, facts, event, Effect(variance))
-    if not isinstance(decision, InsufficientStock):
-        return decision
-    return CountBelowClaims(
-        product_id=place.product_id,
-        location_id=place.location_id,
-        sku=place.product.sku,
-        counted=counted,
-        reserved=stock.reserved_at(facts.now),
-        quarantined=quarantined,
-        available=decision.available - decision.requested,
-        stock_limit=decision.stock_limit,
-        at=decision.at,
-    )
-
-
-def _set(command: SetStock, refs: Refs, states: Mapping[str, State], facts: Facts) -> Decision:
-    """Record the difference that makes on hand what it is said to be, as of now.
-
-    What was on hand in the past is for a count to say, so ``effective_at`` may be no further
-    from now than two clocks differ.
-    """
-    if command.effective_at is not None and facts.now - command.effective_at > AHEAD_MAX:
-        fault = "must be left out: an absolute figure is as of now; use CountStock for the past"
-        return InvalidCommand(field="effective_at", fault=fault)
-    place = place_of(refs.product_id, refs.location_id, command.effective_at, states, facts.now)
-    if isinstance(place, Refusal):
-        return place
-    place = place._replace(at=facts.now)
-    measured = measure(place.product, command.quantity, command.unit)
-    if isinstance(measured, Refusal):
-        return measured
-    quantity, unit, entered = measured
-    present = place.stock.on_hand
-    if command.expected_quantity is not None:
-        expected = in_own_unit(
-            place.product, command.expected_quantity, command.unit, "expected_quantity"
-        )
-        if isinstance(expected, Refusal):
-            return expected
-        if expected != present:
-            return QuantityConflict(
-                product_id=place.product_id,
-                location_id=place.location_id,
-                sku=place.product.sku,
-                expected_quantity=expected,
-                actual_quantity=present,
-            )
-    delta = quantity - present
-    if not delta:
-        return []
-    if delta > 0:
-        inactive = must_be_active(place.location)
-        if inactive is not None:
-            return inactive
-    event = StockAdjusted(
-        product_id=place.product_id,
-        location_id=place.location_id,
-        quantity=delta,
-        set_to=quantity,
-        unit=unit,
-        entered_quantity=entered,
-        reason=command.reason,
-        reference=command.reference,
-        notes=command.notes,
-    )
-    return out_of_bounds(place, delta) or post(place, facts, event, Effect(delta))
+    posted = post(place, facts, event, Effect(restocked, -quantity))
+    if place.product.tracking_type == "none" and not command.lots and not command.serials:
+        return posted
+    return track(posted, _movement(place, event, command, refs, states, facts))
 
 
 # --- the decider ------------------------------------------------------------------------
@@ -337,8 +258,8 @@ _DECISIONS: Final[Mapping[type[Command], _Decide]] = {
     ReceiveStock: _receive,
     IssueStock: _issue,
     AdjustStock: _adjust,
-    CountStock: _count,
-    SetStock: _set,
+    CountStock: counts.count,
+    SetStock: counts.set_on_hand,
     QuarantineStock: _quarantine,
     ReleaseQuarantine: _release_quarantine,
     TransferStock: transfers.transfer,
@@ -356,6 +277,22 @@ _RAISING: Final = frozenset({ReceiveStock, ReceiveTransfer, IssueReserved})
 # What changes nothing on hand and lowers nothing, or is as of now whatever it says.
 _TIMELESS: Final = frozenset({ReleaseReservation, ExtendReservation, SetStock})
 _NUMBERED: Final = frozenset({TransferStock, ShipTransfer})
+# What moves no goods, and so is of no lots and serials.
+_UNMOVED: Final = frozenset({ReserveStock, ExtendReservation, ReleaseReservation})
+# What takes goods from where serials have this status.
+_PICKED_FROM: Final[Mapping[type[Command], SerialStatus]] = {
+    IssueStock: "in_stock",
+    IssueReserved: "in_stock",
+    AdjustStock: "in_stock",
+    SetStock: "in_stock",
+    TransferStock: "in_stock",
+    ShipTransfer: "in_stock",
+    QuarantineStock: "in_stock",
+    ReleaseQuarantine: "quarantined",
+}
+
+ORDERS_OWN: Final = "order:"
+"""What the reservation ids that belong to orders begin with."""
 
 
 class StockDecider(Decider):
@@ -368,35 +305,68 @@ class StockDecider(Decider):
         return "transfer" if type(command) in _NUMBERED else None
 
     def streams(self, command: Any, refs: Refs) -> Sequence[str]:
-        """The stock, product and location, and a transfer's destination; see `reversal`."""
-        product_id, location_id, to_location_id, _ = refs
+        """The stock, product and location, and a transfer's destination; see `reversal`.
+
+        Of another time than now also the books, which may be closed; and the lots and serials
+        that are named.
+        """
         if isinstance(command, ReverseMovement):
             return ()
-        here = (
+        product_id, location_id, to_location_id, _, _, lots, serials = refs
+        names = (
             f"stock-{product_id}-{location_id}",
             f"product-{product_id}",
             f"location-{location_id}",
         )
-        if not to_location_id:
-            return here
-        return (*here, f"stock-{product_id}-{to_location_id}", f"location-{to_location_id}")
+        if to_location_id:
+            names = (*names, f"stock-{product_id}-{to_location_id}", f"location-{to_location_id}")
+        if command.effective_at is not None:
+            names = (*names, books.STREAM)
+        if lots:
+            names = (*names, *(lot.stream(number) for number in lots.values() if number))
+        if serials:
+            names = (*names, *(serial.stream(number) for number in serials.values() if number))
+        return names
+
+    def more_streams(self, command: Any, refs: Refs, states: Mapping[str, State]) -> Sequence[str]:
+        """The lots that are here, since their dates say which go out; serials on their way here."""
+        product: ProductState | None = states.get(f"product-{refs[0]}")
+        if product is None or product.tracking_type == "none":
+            return ()
+        stock: StockState | None = states.get(stream(refs.product_id, refs.location_id))
+        if stock is None or type(command) in _UNMOVED:
+            return ()
+        if product.tracking_type == "batch":
+            return [lot.stream(lot_id) for lot_id in stock.lots if lot_id != NUMBERED]
+        if not isinstance(command, ReceiveTransfer):
+            return ()
+        incoming = stock.incoming.get(command.transfer_id)
+        return () if incoming is None else [serial.stream(each) for each in incoming.serials]
 
     def lookups(
         self, command: Any, refs: Refs, states: Mapping[str, State], now: datetime
     ) -> Sequence[Lookup]:
-        """The later events where one may be short, or is a count; a movement to be undone."""
+        """The later events where one may be short, or is a count; a movement to be undone.
+
+        The serials that can be picked, where units are to go out that the client has not named.
+        """
         if isinstance(command, ReverseMovement):
             return (EventAt(command.position),)
+        product: ProductState = states[f"product-{refs[0]}"]
         effective_at = command.effective_at
         if effective_at is None:
-            return ()
+            return () if product.tracking_type != "serial" else _picks(command, refs, states, False)
         at = moment(effective_at, now)
         kind = cast("type[Command]", type(command))
-        if at is None or isinstance(at, InvalidCommand) or kind in _TIMELESS:
+        if at is None or isinstance(at, InvalidCommand):
             return ()
-        raises = kind in _RAISING or (kind is AdjustStock and command.quantity > 0)
+        if kind in _TIMELESS:
+            return () if product.tracking_type != "serial" else _picks(command, refs, states, False)
+        # Of what is tracked something may be short lot by lot, whatever the total does.
+        is_plain = product.tracking_type == "none"
+        raises = is_plain and (kind in _RAISING or (kind is AdjustStock and command.quantity > 0))
         wanted: list[Lookup] = []
-        places = ((refs.location_id, raises), (refs.to_location_id, True))
+        places = ((refs.location_id, raises), (refs.to_location_id, is_plain))
         for location_id, only_raised in places:
             if not location_id:
                 continue
@@ -405,13 +375,23 @@ class StockDecider(Decider):
             last = stock.last_count_at if only_raised else stock.last_effective_at
             if last is not None and at < last:
                 wanted.append(LaterEvents(name, at))
+        if product.tracking_type == "serial":
+            wanted += _picks(command, refs, states, bool(wanted))
         return wanted
 
     def streams_after(self, command: Any, refs: Refs, facts: Facts) -> Sequence[str]:
-        """The streams of a movement to be undone."""
+        """The streams of a movement to be undone; lots that were here, serials that are."""
         if isinstance(command, ReverseMovement):
             return reversal.streams(command, facts)
-        return ()
+        names: dict[str, None] = {}
+        for lookup, answer in facts.found.items():
+            if isinstance(lookup, SerialsAt):
+                names.update(dict.fromkeys(serial.stream(each) for each in answer))
+        for later in facts.later.values():
+            for recorded in later:
+                for part in getattr(recorded.event, "lots", ()):
+                    names[lot.stream(part.lot_id)] = None
+        return list(names)
 
     def lookups_after(
         self, command: Any, refs: Refs, states: Mapping[str, State], facts: Facts
@@ -424,8 +404,70 @@ class StockDecider(Decider):
     def decide(
         self, command: Any, refs: Refs, states: Mapping[str, State], facts: Facts
     ) -> Decision:
-        """Return the events, nothing when it is so already, or a refusal."""
-        return _DECISIONS[type(command)](command, refs, states, facts)
+        """Return the events, nothing when it is so already, or a refusal.
+
+        Refusals: ReservationIsAnOrders, and those of the commands.
+        """
+        return _BY_CLIENTS[type(command)](command, refs, states, facts)
+
+
+def decide_step(command: Any, refs: Refs, states: Mapping[str, State], facts: Facts) -> Decision:
+    """Decide a command that is a step of a larger one, which may act on an order's claims."""
+    return _DECISIONS[type(command)](command, refs, states, facts)
+
+
+def _own_claims_only(decide: _Decide) -> _Decide:
+    """Return a decision about a reservation that keeps clients off those of orders."""
+
+    def decide_by_client(
+        command: Any, refs: Refs, states: Mapping[str, State], facts: Facts
+    ) -> Decision:
+        reservation_id: str | None = command.reservation_id
+        if reservation_id is not None and reservation_id.startswith(ORDERS_OWN):
+            return ReservationIsAnOrders(reservation_id=reservation_id)
+        return decide(command, refs, states, facts)
+
+    return decide_by_client
+
+
+_BY_CLIENTS: Final[Mapping[type[Command], _Decide]] = {
+    **_DECISIONS,
+    **{
+        kind: _own_claims_only(_DECISIONS[kind])
+        for kind in (ReserveStock, ExtendReservation, ReleaseReservation, IssueReserved)
+    },
+}
+
+
+def _picks(
+    command: Any, refs: Refs, states: Mapping[str, State], is_late: bool
+) -> Sequence[Lookup]:
+    """Return what finds the serials to pick from, where the client has named none.
+
+    Of a movement in the past some may turn out to have moved since.
+    """
+    kind = cast("type[Command]", type(command))
+    status = _PICKED_FROM.get(kind)
+    if status is None or getattr(command, "serials", ()):
+        return ()
+    product: ProductState = states[f"product-{refs.product_id}"]
+    stock: StockState = states[stream(refs.product_id, refs.location_id)]
+    if command.quantity is None:
+        hold = stock.holds.get(command.reservation_id)
+        units = ZERO if hold is None else hold.quantity
+    else:
+        measured = measure(product, command.quantity, command.unit)
+        if isinstance(measured, Refusal):
+            return ()
+        units = measured.quantity
+        if isinstance(command, AdjustStock):
+            units = -units
+        elif isinstance(command, SetStock):
+            units = stock.on_hand - units
+    if units <= 0:
+        return ()
+    limit = SERIALS_MAX + 1 if is_late else min(int(units), SERIALS_MAX + 1)
+    return (SerialsAt(refs.product_id, refs.location_id, status, limit),)
 
 
 DECIDER: Final = StockDecider()

@@ -14,9 +14,11 @@ from typing import Any, Final
 import msgspec
 
 from ledger.domain.decision import RecordedEvent
+from ledger.domain.movements import QUARANTINE, UNRESTRICTED, legs, parts_of
 from schemas.common import Event
 from schemas.stock import (
     CountVarianceRevised,
+    LotPart,
     MovementReversed,
     QuarantineReleased,
     ReservationExtended,
@@ -45,7 +47,7 @@ def stream(product_id: int, location_id: int) -> str:
 
 # --- state ------------------------------------------------------------------------------
 
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
 
 
 class Hold(msgspec.Struct, frozen=True, gc=False):
@@ -67,11 +69,22 @@ class Incoming(msgspec.Struct, frozen=True, gc=False):
     quantity: Decimal
     since: datetime
     from_location_id: int
+    lots: tuple[LotPart, ...] = ()
+    serials: tuple[int, ...] = ()
+
+
+class LotBalance(msgspec.Struct, frozen=True, gc=False):
+    """What there is of a lot here, and when the first of it came in."""
+
+    unrestricted: Decimal
+    quarantine: Decimal
+    since: datetime
 
 
 _NO_HOLDS: Final[dict[str, Hold]] = {}
 _NOTHING_INCOMING: Final[dict[int, Incoming]] = {}
 _NONE_REVERSED: Final[frozenset[int]] = frozenset()
+_NO_LOTS: Final[dict[int, LotBalance]] = {}
 
 
 class StockState(msgspec.Struct, frozen=True, gc=False):
@@ -83,6 +96,8 @@ class StockState(msgspec.Struct, frozen=True, gc=False):
     ``last_count_at`` are the latest effective times of any event and of a count (withdrawn
     ones included): a command effective at or after the first needs no look at the past.
     ``reversed`` holds the positions of this stream's movements that have been undone.
+    ``lots`` has what is here of each known lot, by its id, and under `NUMBERED` the units whose
+    serial numbers are known: what it does not cover of a balance is unassigned.
     """
 
     product_id: int = 0
@@ -96,6 +111,7 @@ class StockState(msgspec.Struct, frozen=True, gc=False):
     holds: dict[str, Hold] = msgspec.field(default_factory=lambda: _NO_HOLDS)
     incoming: dict[int, Incoming] = msgspec.field(default_factory=lambda: _NOTHING_INCOMING)
     reversed: frozenset[int] = _NONE_REVERSED
+    lots: dict[int, LotBalance] = msgspec.field(default_factory=lambda: _NO_LOTS)
 
     @property
     def on_hand(self) -> Decimal:
@@ -144,6 +160,34 @@ def evolve(state: StockState, recorded: RecordedEvent) -> StockState:
     return FOLDS[type(event)](state, event, at, last)
 
 
+def _with_parts(state: StockState, event: Any, at: datetime) -> StockState:
+    """Return the state with the lots that a movement was of."""
+    leg = legs(event)
+    assert leg is not None, "what has parts moves something"
+    here = state.location_id
+    lots = dict(state.lots)
+    for lot_id, quantity in parts_of(event):
+        before = lots.get(lot_id)
+        unrestricted, quarantine, since = ZERO, ZERO, at
+        if before is not None:
+            unrestricted, quarantine, since = before.unrestricted, before.quarantine, before.since
+        if leg.from_location_id == here:
+            if leg.from_account == UNRESTRICTED:
+                unrestricted -= quantity
+            elif leg.from_account == QUARANTINE:
+                quarantine -= quantity
+        if leg.to_location_id == here:
+            if leg.to_account == UNRESTRICTED:
+                unrestricted += quantity
+            elif leg.to_account == QUARANTINE:
+                quarantine += quantity
+        if unrestricted or quarantine:
+            lots[lot_id] = LotBalance(unrestricted, quarantine, min(since, at))
+        else:
+            lots.pop(lot_id, None)
+    return msgspec.structs.replace(state, lots=lots)
+
+
 _Fold = Callable[[StockState, Any, datetime, datetime], StockState]
 
 
@@ -167,13 +211,14 @@ def _moved(
         state.holds,
         state.incoming,
         state.reversed,
+        state.lots,
     )
 
 
 def _raised(
     state: StockState, event: StockReceived | StockAdjusted, at: datetime, last: datetime
 ) -> StockState:
-    return StockState(
+    after = StockState(
         event.product_id,
         event.location_id,
         state.unrestricted + event.quantity,
@@ -185,11 +230,15 @@ def _raised(
         state.holds,
         state.incoming,
         state.reversed,
+        state.lots,
     )
+    return _with_parts(after, event, at) if event.lots or event.serials else after
 
 
 def _issued(state: StockState, event: StockIssued, at: datetime, last: datetime) -> StockState:
     after = _moved(state, event, last, state.unrestricted - event.quantity, state.quarantine)
+    if event.lots or event.serials:
+        after = _with_parts(after, event, at)
     if event.reservation_id is None:
         return after
     return _less_held(after, event.reservation_id, event.quantity)
@@ -197,6 +246,8 @@ def _issued(state: StockState, event: StockIssued, at: datetime, last: datetime)
 
 def _counted(state: StockState, event: StockCounted, at: datetime, last: datetime) -> StockState:
     after = _moved(state, event, last, state.unrestricted + event.variance, state.quarantine)
+    if event.lots:
+        after = _with_parts(after, event, at)
     if state.last_count_at is not None and state.last_count_at >= at:
         return after
     return msgspec.structs.replace(after, last_count_at=at)
@@ -205,11 +256,13 @@ def _counted(state: StockState, event: StockCounted, at: datetime, last: datetim
 def _revised(
     state: StockState, event: CountVarianceRevised, at: datetime, last: datetime
 ) -> StockState:
-    return _moved(state, event, last, state.unrestricted + event.quantity, state.quarantine)
+    after = _moved(state, event, last, state.unrestricted + event.quantity, state.quarantine)
+    return _with_parts(after, event, at) if event.lots else after
 
 
 def _shipped(state: StockState, event: TransferShipped, at: datetime, last: datetime) -> StockState:
-    return _moved(state, event, last, state.unrestricted - event.quantity, state.quarantine)
+    after = _moved(state, event, last, state.unrestricted - event.quantity, state.quarantine)
+    return _with_parts(after, event, at) if event.lots or event.serials else after
 
 
 def _expected(
@@ -221,7 +274,9 @@ def _expected(
     since = at if before is None or before.since < at else before.since
     incoming = dict(state.incoming)
     if event.quantity:
-        incoming[event.transfer_id] = Incoming(event.quantity, since, event.from_location_id)
+        incoming[event.transfer_id] = Incoming(
+            event.quantity, since, event.from_location_id, event.lots, event.serials
+        )
     else:
         incoming.pop(event.transfer_id, None)
     return msgspec.structs.replace(after, incoming=incoming)
@@ -231,6 +286,8 @@ def _arrived(
     state: StockState, event: TransferReceived, at: datetime, last: datetime
 ) -> StockState:
     after = _moved(state, event, last, state.unrestricted + event.quantity, state.quarantine)
+    if event.lots or event.serials:
+        after = _with_parts(after, event, at)
     return after if event.direct else _less_incoming(after, event)
 
 
@@ -243,8 +300,34 @@ def _less_incoming(state: StockState, event: TransferReceived | TransferLost) ->
     transfer = incoming.pop(event.transfer_id)
     left = transfer.quantity - event.quantity
     if left:
-        incoming[event.transfer_id] = msgspec.structs.replace(transfer, quantity=left)
+        gone = frozenset(event.serials)
+        incoming[event.transfer_id] = msgspec.structs.replace(
+            transfer,
+            quantity=left,
+            lots=less_lots(transfer.lots, event.lots),
+            serials=tuple(each for each in transfer.serials if each not in gone),
+        )
     return msgspec.structs.replace(state, incoming=incoming)
+
+
+def less_lots(parts: tuple[LotPart, ...], taken: tuple[LotPart, ...]) -> tuple[LotPart, ...]:
+    """Return what is left of parts once others are taken from them, in their order."""
+    if not taken:
+        return parts
+    gone = {part.lot_id: part.quantity for part in taken}
+    return tuple(
+        LotPart(lot_id=part.lot_id, quantity=left)
+        for part in parts
+        if (left := part.quantity - gone.get(part.lot_id, ZERO)) > 0
+    )
+
+
+def more_lots(parts: tuple[LotPart, ...], added: tuple[LotPart, ...]) -> tuple[LotPart, ...]:
+    """Return parts with others added to them."""
+    total: dict[int, Decimal] = {}
+    for part in (*parts, *added):
+        total[part.lot_id] = total.get(part.lot_id, ZERO) + part.quantity
+    return tuple(LotPart(lot_id=lot_id, quantity=each) for lot_id, each in total.items())
 
 
 def _reserved(state: StockState, event: StockReserved, at: datetime, last: datetime) -> StockState:
@@ -261,6 +344,7 @@ def _reserved(state: StockState, event: StockReserved, at: datetime, last: datet
         {**state.holds, event.reservation_id: hold},
         state.incoming,
         state.reversed,
+        state.lots,
     )
 
 
@@ -323,7 +407,8 @@ def _quarantined(
     state: StockState, event: StockQuarantined, at: datetime, last: datetime
 ) -> StockState:
     quantity = event.quantity
-    return _moved(state, event, last, state.unrestricted - quantity, state.quarantine + quantity)
+    after = _moved(state, event, last, state.unrestricted - quantity, state.quarantine + quantity)
+    return _with_parts(after, event, at) if event.lots or event.serials else after
 
 
 def _unblocked(
@@ -332,7 +417,8 @@ def _unblocked(
     unrestricted = state.unrestricted
     if event.disposition == "restock":
         unrestricted += event.quantity
-    return _moved(state, event, last, unrestricted, state.quarantine - event.quantity)
+    after = _moved(state, event, last, unrestricted, state.quarantine - event.quantity)
+    return _with_parts(after, event, at) if event.lots or event.serials else after
 
 
 def _reversed(
@@ -344,6 +430,8 @@ def _reversed(
     if event.to_location_id == event.location_id and event.to_account in balances:
         balances[event.to_account] += event.quantity
     after = _moved(state, event, last, balances["unrestricted"], balances["quarantine"])
+    if event.lots or event.serials:
+        after = _with_parts(after, event, at)
     return msgspec.structs.replace(after, reversed=state.reversed | {event.reversed_position})
 
 

@@ -8,6 +8,7 @@ The two events of a transfer at once are next to each other in the log.
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from ledger.domain import arrivals
 from ledger.domain.backdating import Effect
 from ledger.domain.decision import Decision, Facts, InvalidCommand, NewEvent, Refs, Refusal, State
 from ledger.domain.posting import (
@@ -21,6 +22,8 @@ from ledger.domain.posting import (
 )
 from ledger.domain.product import in_own_unit
 from ledger.domain.refusals import TransferExceeded, TransferNotFound
+from ledger.domain.tracked import Movement
+from ledger.domain.tracking import follow, is_plain, misnamed
 from schemas.stock import (
     ReceiveTransfer,
     ShipTransfer,
@@ -41,28 +44,21 @@ class _Route(NamedTuple):
 def transfer(
     command: TransferStock, refs: Refs, states: Mapping[str, State], facts: Facts
 ) -> Decision:
-    """Move goods in one step. Refusals: those of `posting`, InvalidCommand, LocationInactive."""
+    """Move goods in one step.
+
+    Refusals: those of `posting` and `tracking`, InvalidCommand, LocationInactive.
+    """
     route = _route(command, refs, states, facts)
     if isinstance(route, Refusal):
         return route
-    source, destination, (quantity, unit, entered) = route
+    source, destination, (quantity, _, _) = route
     shipped = _shipped(command, refs.new_id, route, direct=True)
     sent = post(source, facts, shipped, Effect(-quantity))
+    if not is_plain(source.product, command):
+        return _transfer_tracked(command, refs, states, facts, route, shipped, sent)
     if isinstance(sent, Refusal):
         return sent
-    received = TransferReceived(
-        product_id=destination.product_id,
-        location_id=destination.location_id,
-        quantity=quantity,
-        unit=unit,
-        entered_quantity=entered,
-        transfer_id=refs.new_id,
-        from_location_id=source.location_id,
-        direct=True,
-        reason=command.reason,
-        reference=command.reference,
-        notes=command.notes,
-    )
+    received = _received(command, refs.new_id, route)
     taken_in = post(destination, facts, received, Effect(quantity))
     if isinstance(taken_in, Refusal):
         return taken_in
@@ -70,16 +66,67 @@ def transfer(
     return [*sent, *taken_in]
 
 
+def _transfer_tracked(
+    command: TransferStock,
+    refs: Refs,
+    states: Mapping[str, State],
+    facts: Facts,
+    route: _Route,
+    shipped: TransferShipped,
+    sent: Decision,
+) -> Decision:
+    """Move goods of lots or with serials: what leaves one place is what comes to the other."""
+    lots, serials = command.lots, command.serials
+    leaving = follow(
+        sent, Movement(route.source, shipped, refs, states, facts, lots, serials, None, "use")
+    )
+    if isinstance(leaving, Refusal):
+        return leaving
+    received = _received(command, refs.new_id, route)
+    taken_in = post(route.destination, facts, received, Effect(route.measured.quantity))
+    arriving = follow(
+        taken_in,
+        Movement(route.destination, received, refs, states, facts, given=leaving.parts),
+    )
+    if isinstance(arriving, Refusal):
+        return arriving
+    return [*leaving.decision, *arriving.decision, *arriving.after]
+
+
+def _received(command: TransferStock, transfer_id: int, route: _Route) -> TransferReceived:
+    quantity, unit, entered = route.measured
+    return TransferReceived(
+        product_id=route.destination.product_id,
+        location_id=route.destination.location_id,
+        quantity=quantity,
+        unit=unit,
+        entered_quantity=entered,
+        transfer_id=transfer_id,
+        from_location_id=route.source.location_id,
+        direct=True,
+        reason=command.reason,
+        reference=command.reference,
+        notes=command.notes,
+    )
+
+
 def ship(command: ShipTransfer, refs: Refs, states: Mapping[str, State], facts: Facts) -> Decision:
-    """Send goods on their way. Refusals: those of `posting`, InvalidCommand, LocationInactive."""
+    """Send goods on their way.
+
+    Refusals: those of `posting` and `tracking`, InvalidCommand, LocationInactive.
+    """
     route = _route(command, refs, states, facts)
     if isinstance(route, Refusal):
         return route
     source, destination, (quantity, _, _) = route
     shipped = _shipped(command, refs.new_id, route, direct=False)
     sent = post(source, facts, shipped, Effect(-quantity))
-    if isinstance(sent, Refusal):
-        return sent
+    lots, serials = command.lots, command.serials
+    leaving = follow(
+        sent, Movement(source, shipped, refs, states, facts, lots, serials, None, "use")
+    )
+    if isinstance(leaving, Refusal):
+        return leaving
     too_much = out_of_bounds(destination, destination.stock.in_transit + quantity)
     if too_much is not None:
         return too_much
@@ -89,9 +136,12 @@ def ship(command: ShipTransfer, refs: Refs, states: Mapping[str, State], facts: 
         transfer_id=refs.new_id,
         from_location_id=source.location_id,
         quantity=quantity,
+        lots=leaving.parts.lots,
+        serials=leaving.parts.serials,
         reference=command.reference,
     )
-    return [*sent, NewEvent(destination.stream, expected, destination.at)]
+    arrival = NewEvent(destination.stream, expected, destination.at)
+    return [*leaving.decision, arrival, *leaving.after]
 
 
 def receive(
@@ -99,8 +149,11 @@ def receive(
 ) -> Decision:
     """Take in what has arrived of a transfer, and write off what never will.
 
-    A location that is not active takes in what was sent there before it was closed.
-    Refusals: those of `posting`, InvalidCommand, TransferNotFound, TransferExceeded.
+    A location that is not active takes in what was sent there before it was closed. The lots
+    and serials named are of what has arrived, or of what is lost when nothing has. Without
+    names what was sent first arrives, and of what is lost no lot is known as far as can be.
+    Refusals: those of `posting` and `tracking`, InvalidCommand, TransferNotFound,
+    TransferExceeded.
     """
     place = place_of(refs.product_id, refs.location_id, command.effective_at, states, facts.now)
     if isinstance(place, Refusal):
@@ -131,7 +184,14 @@ def receive(
     if place.at is not None and place.at < incoming.since:
         fault = f"it is on its way from {incoming.since.isoformat()} only; give a later time"
         return InvalidCommand(field="effective_at", fault=fault)
+    fault = misnamed(place.product, command)
+    if fault is not None:
+        return fault
+    split = arrivals.split(place, incoming, command, refs, quantity, lost)
+    if isinstance(split, Refusal):
+        return split
     decision: list[NewEvent] = []
+    moved: list[NewEvent] = []
     if quantity:
         received = TransferReceived(
             product_id=place.product_id,
@@ -144,9 +204,13 @@ def receive(
             notes=command.notes,
         )
         posted = post(place, facts, received, Effect(quantity))
-        if isinstance(posted, Refusal):
-            return posted
-        decision.extend(posted)
+        outcome = follow(
+            posted, Movement(place, received, refs, states, facts, given=split.arrived)
+        )
+        if isinstance(outcome, Refusal):
+            return outcome
+        decision.extend(outcome.decision)
+        moved.extend(outcome.after)
     if lost:
         written_off = TransferLost(
             product_id=place.product_id,
@@ -158,8 +222,15 @@ def receive(
             reference=command.reference,
             notes=command.notes,
         )
-        decision.append(NewEvent(place.stream, written_off, place.at))
-    return decision
+        outcome = follow(
+            [NewEvent(place.stream, written_off, place.at)],
+            Movement(place, written_off, refs, states, facts, given=split.lost),
+        )
+        if isinstance(outcome, Refusal):
+            return outcome
+        decision.extend(outcome.decision)
+        moved.extend(outcome.after)
+    return [*decision, *moved]
 
 
 def _route(

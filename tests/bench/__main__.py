@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from tests.bench import machine, micro, report
-from tests.bench.figures import SUITES
 from tests.bench.measure import LoadFailed
 from tests.bench.plan import FULL_SIZE, QUICK_SIZE, Bench
 from tests.bench.servers import ServerFailed
+from tests.bench.suites import SUITES
 
 METHOD = """
 The load generator is a process of its own beside the server and PostgreSQL; it speaks HTTP/1.1

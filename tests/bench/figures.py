@@ -17,8 +17,9 @@ from tests.bench.plan import (
     SPREAD_PRODUCTS,
     Bench,
 )
+from tests.bench.rates import elsewhere, rate_of
 from tests.bench.report import Figure
-from tests.bench.servers import API_KEY, Server, prepare_baselines
+from tests.bench.servers import API_KEY, prepare_baselines
 from tests.bench.traffic import BULK_COMMANDS
 
 RAW_BATCHES = 20
@@ -28,28 +29,6 @@ REBUILD_ROUNDS_MAX = 3
 SETTLE_S = 2.0
 
 
-def _rate(
-    bench: Bench, server: Server, lane: Lane, each: int = 1
-) -> Callable[[], Awaitable[float]]:
-    """Return a measurement: a lane's answers a second, times what each answer stands for."""
-
-    async def measure() -> float:
-        results = await load(server.port, API_KEY, [lane], durations=bench.durations)
-        return results[lane.name].per_second * each
-
-    return measure
-
-
-def _elsewhere(lane: Lane, path: str) -> Lane:
-    """Return the same lane to another path."""
-    return Lane(
-        name=lane.name,
-        connections=lane.connections,
-        kind=lane.kind,
-        options={**lane.options, "path": path},
-    )
-
-
 async def singles(bench: Bench) -> list[Figure]:
     """One adjustment a request over 64 connections, against the ceiling and the plain handler."""
     ours, ceiling, plain = await bench.main(), await bench.ceiling(), await bench.plain()
@@ -57,11 +36,11 @@ async def singles(bench: Bench) -> list[Figure]:
     hot = ours.adjust("hot", CONNECTIONS, 1)
     found = await in_turn(
         {
-            "empty handler": _rate(bench, ceiling, _elsewhere(spread, "/empty")),
-            "single commands": _rate(bench, ours.server, spread),
-            "plain handler": _rate(bench, plain, _elsewhere(spread, "/adjust")),
-            "single commands, one hot SKU": _rate(bench, ours.server, hot),
-            "plain handler, one hot SKU": _rate(bench, plain, _elsewhere(hot, "/adjust")),
+            "empty handler": rate_of(bench, ceiling, elsewhere(spread, "/empty")),
+            "single commands": rate_of(bench, ours.server, spread),
+            "plain handler": rate_of(bench, plain, elsewhere(spread, "/adjust")),
+            "single commands, one hot SKU": rate_of(bench, ours.server, hot),
+            "plain handler, one hot SKU": rate_of(bench, plain, elsewhere(hot, "/adjust")),
         },
         bench.durations.rounds,
         bench.progress,
@@ -123,9 +102,11 @@ async def bulk(bench: Bench) -> list[Figure]:
     found = await in_turn(
         {
             "raw inserts": raw,
-            "bulk": _rate(bench, ours.server, spread, BULK_COMMANDS),
-            "bulk, one hot SKU": _rate(bench, ours.server, hot, BULK_COMMANDS),
-            "plain handler's bulk": _rate(bench, plain, _elsewhere(spread, "/bulk"), BULK_COMMANDS),
+            "bulk": rate_of(bench, ours.server, spread, BULK_COMMANDS),
+            "bulk, one hot SKU": rate_of(bench, ours.server, hot, BULK_COMMANDS),
+            "plain handler's bulk": rate_of(
+                bench, plain, elsewhere(spread, "/bulk"), BULK_COMMANDS
+            ),
             "raw inserts on two connections": lambda: raw(2),
         },
         bench.durations.rounds,
@@ -329,10 +310,10 @@ async def depth(bench: Bench) -> list[Figure]:
         await place.settle()
     found = await in_turn(
         {
-            "long log": _rate(
+            "long log": rate_of(
                 bench, large.server, large.adjust("long", CONNECTIONS, SPREAD_PRODUCTS)
             ),
-            "short log": _rate(
+            "short log": rate_of(
                 bench, small.server, small.adjust("short", CONNECTIONS, SPREAD_PRODUCTS)
             ),
         },
@@ -360,10 +341,10 @@ async def processes(bench: Bench) -> list[Figure]:
     await bench.grow(two, SPREAD_PRODUCTS)
     found = await in_turn(
         {
-            "one process": _rate(
+            "one process": rate_of(
                 bench, one.server, one.adjust("one", CONNECTIONS, SPREAD_PRODUCTS)
             ),
-            "two processes": _rate(
+            "two processes": rate_of(
                 bench, two.server, two.adjust("two", CONNECTIONS, SPREAD_PRODUCTS)
             ),
         },
@@ -392,15 +373,3 @@ async def _raw_batches(bench: Bench) -> list[baselines.Batch]:
         return await baselines.read_batches(connection, RAW_BATCHES)
     finally:
         await connection.close()
-
-
-SUITES: dict[str, Callable[[Bench], Awaitable[list[Figure]]]] = {
-    "singles": singles,
-    "bulk": bulk,
-    "latency": latency,
-    "reads": reads,
-    "rebuild": rebuild,
-    "memory": memory,
-    "depth": depth,
-    "processes": processes,
-}

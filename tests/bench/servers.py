@@ -29,6 +29,7 @@ API_KEY = "bench_key_0123456789abcdefghijklmnopqrstuvwxyz"
 START_TIMEOUT_S = 120
 LOCATION = "BENCH"
 ADJUST = "/api/inventory/adjust"
+ORDERS = "/api/orders"
 BULK = "/api/ledger/commands"
 # From linux/prctl.h.
 PR_SET_PDEATHSIG = 1
@@ -66,6 +67,15 @@ class Installation:
             connections=connections,
             kind="adjust",
             options={"path": ADJUST, "products": products, "location_id": self.location_id},
+        )
+
+    def order(self, name: str, connections: int, products: int) -> Lane:
+        """Return a lane of orders of three lines."""
+        return Lane(
+            name=name,
+            connections=connections,
+            kind="order",
+            options={"path": ORDERS, "products": products, "location_id": self.location_id},
         )
 
     def bulk(self, name: str, connections: int, products: int, **more: Any) -> Lane:

@@ -54,6 +54,22 @@ class Traffic:
 
         return next_request
 
+    def order(self, *, path: str, products: int, location_id: int) -> NextRequest:
+        """One order of three lines a request, of products picked at random."""
+        head = self._post(path)
+        pick, run = self._random.random, self._run
+        line = b'{"product_id":%d,"quantity":1,"unit_price":9.99}'
+
+        def next_request() -> bytes:
+            number = self._sent = self._sent + 1
+            first, second, third = (line % (1 + int(pick() * products)) for _ in range(3))
+            body = b'{"warehouse_id":%d,"channel":"api","items":[%s,%s,%s]}' % (
+                location_id, first, second, third,
+            )  # fmt: skip
+            return head % (run, number, len(body), body)
+
+        return next_request
+
     def bulk(
         self,
         *,

@@ -19,67 +19,28 @@ from schemas.import_batch import (
     LineRefusal,
 )
 from schemas.location import LocationOpened, LocationRevised
-from schemas.product import (
-    AlternativeUnit,
-    ProductDiscontinued,
-    ProductRegistered,
-    ProductRevised,
+from tests.golden import (
+    examples_books,
+    examples_customers,
+    examples_orders,
+    examples_products,
+    examples_purchases,
+    examples_stock,
+    examples_tracking,
 )
-from schemas.stock import (
-    CountVarianceRevised,
-    MovementReversed,
-    QuarantineReleased,
-    ReservationExtended,
-    ReservationReleased,
-    StockAdjusted,
-    StockCounted,
-    StockIssued,
-    StockQuarantined,
-    StockReceived,
-    StockReserved,
-    TransferExpected,
-    TransferLost,
-    TransferReceived,
-    TransferShipped,
+
+_AREAS: Final = (
+    examples_products,
+    examples_customers,
+    examples_orders,
+    examples_purchases,
+    examples_tracking,
+    examples_stock,
+    examples_books,
 )
-from schemas.supplier import SupplierRegistered
 
 FOLDER: Final = Path(__file__).parent / "events"
 
-_PLACE: Final[Mapping[str, Any]] = {
-    "product_id": 12,
-    "location_id": 3,
-    "reason": "cycle of the week",
-    "reference": "PO-2041/7",
-    "notes": "Ünïcode, “quotes” and a\nline break",
-}
-_QUANTITY: Final[Mapping[str, Any]] = {
-    **_PLACE,
-    "quantity": Decimal(60),
-    "unit": "box",
-    "entered_quantity": Decimal(5),
-}
-_PRODUCT: Final[Mapping[str, Any]] = {
-    "product_id": 12,
-    "name": "Jam jar, 250 ml",
-    "sku": "JAR-250",
-    "base_price": Decimal("2.950000"),
-    "cost_price": Decimal("1.05"),
-    "compare_at_price": Decimal("3.45"),
-    "barcode": "5012345678900",
-    "vendor": "Glassworks",
-    "description": "With lid.",
-    "category_id": 4,
-    "tracking_type": "batch",
-    "weight": Decimal("0.18"),
-    "unit": "jar",
-    "scale": 1,
-    "alternative_units": (AlternativeUnit(unit="box", numerator=12, denominator=1),),
-    "reorder_level": Decimal("24.5"),
-    "taxable": False,
-    "requires_shipping": False,
-    "is_active": False,
-}
 _LOCATION: Final[Mapping[str, Any]] = {
     "location_id": 3,
     "name": "High Street",
@@ -96,7 +57,7 @@ _LOCATION: Final[Mapping[str, Any]] = {
 }
 _UNTIL: Final = datetime(2031, 2, 28, 23, 59, 59, 999999, tzinfo=UTC)
 
-EXAMPLES: Final[tuple[Event, ...]] = (
+_FIRST: Final[tuple[Event, ...]] = (
     ApiKeyCreated(
         key_id=2,
         name="till",
@@ -125,61 +86,18 @@ EXAMPLES: Final[tuple[Event, ...]] = (
     ImportBatchClosed(batch_id="b-7f3a", lines=2000, accepted=1997, refused=3),
     LocationOpened(**_LOCATION),
     LocationRevised(**_LOCATION),
-    ProductRegistered(**_PRODUCT),
-    ProductRevised(**_PRODUCT),
-    ProductDiscontinued(product_id=12, sku="JAR-250"),
-    SupplierRegistered(
-        supplier_id=8,
-        name="Glassworks",
-        code="GLS",
-        email="sales@glassworks.example",
-        phone="+44 1904 000000",
-        payment_terms="30 days",
-        lead_time_days=14,
-    ),
-    StockReceived(**_QUANTITY, source="customer", unit_cost=Decimal("1.050000")),
-    StockIssued(**_QUANTITY, reservation_id="cart-991"),
-    StockAdjusted(
-        **_PLACE,
-        quantity=Decimal("-2.5"),
-        unit="box",
-        entered_quantity=Decimal(5),
-        set_to=Decimal("57.5"),
-    ),
-    StockCounted(
-        **_PLACE,
-        counted=Decimal(58),
-        expected=Decimal(60),
-        variance=Decimal(-2),
-        unit="box",
-        entered_quantity=Decimal("4.833333"),
-    ),
-    CountVarianceRevised(**_PLACE, quantity=Decimal(-3), count_position=41),
-    TransferShipped(**_QUANTITY, transfer_id=6, to_location_id=4, direct=True),
-    TransferExpected(**_PLACE, transfer_id=6, from_location_id=3, quantity=Decimal(60)),
-    TransferReceived(**_QUANTITY, transfer_id=6, from_location_id=3, direct=True),
-    TransferLost(**_PLACE, transfer_id=6, from_location_id=3, quantity=Decimal("0.000001")),
-    StockReserved(**_QUANTITY, reservation_id="cart-991", owner="web shop", expires_at=_UNTIL),
-    ReservationExtended(**_PLACE, reservation_id="cart-991", expires_at=_UNTIL),
-    ReservationReleased(**_PLACE, reservation_id="cart-991", quantity=Decimal(12), cause="expired"),
-    StockQuarantined(**_QUANTITY),
-    QuarantineReleased(**_QUANTITY, disposition="scrap"),
-    MovementReversed(
-        **_PLACE,
-        reversed_position=40,
-        reversed_type="TransferReceived",
-        quantity=Decimal("999999999999.999999"),
-        from_account="unrestricted",
-        from_location_id=3,
-        to_account="in_transit",
-        to_location_id=3,
-        transfer_id=6,
-    ),
+)
+
+EXAMPLES: Final[tuple[Event, ...]] = (
+    *_FIRST,
+    *(example for module in _AREAS for example in module.EXAMPLES),
 )
 
 # What a golden file of an older version must read as, by type and version: an entry comes
 # with each upcaster.
-FROM_OLDER: Final[Mapping[tuple[str, int], Event]] = {}
+FROM_OLDER: Final[Mapping[tuple[str, int], Event]] = {
+    key: event for module in _AREAS for key, event in module.FROM_OLDER.items()
+}
 
 
 def golden_path(type_name: str, schema_version: int, folder: Path = FOLDER) -> Path:

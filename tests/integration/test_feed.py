@@ -53,7 +53,9 @@ async def append(
         for nth in range(1, count + 1)
     ]  # fmt: skip
     moved = head._replace(position=head.position + count, recorded_at=recorded_at)
-    await store.append(connection, tenant_id, expected=head, head=moved, events=rows)
+    await store.append(
+        connection, tenant_id, expected=head, head=moved, events=store.NewEvents.of(rows)
+    )
     return [row.position for row in rows]
 
 

@@ -16,6 +16,10 @@ async def test_a_year_of_trade_is_taken_without_a_refusal(
     assert not traded.refused
     assert traded.appended.total() > 10_000
     assert {"MovementReversed", "TransferLost", "CountVarianceRevised"} <= set(traded.appended)
+    assert {
+        *("OrderPlaced", "OrderFulfilled", "OrderShipped", "OrderCancelled", "OrderReturned"),
+        *("PurchaseOrderReceived", "LotRegistered", "SerialRegistered", "SerialMoved"),
+    } <= set(traded.appended)
     async with tenant_transaction(house.pool, tenant_id) as connection:
         position = await connection.fetchval("SELECT position FROM ledger.head")
         sums = await connection.fetch(

@@ -35,7 +35,14 @@ KNOWN: Mapping[str, Any] = {
     "to_location_id": 4,
     "key_id": 1,
     "user_id": 1,
-    "supplier_id": 1,
+    "supplier_id": 5,
+    "customer_id": 5,
+    "category_id": 5,
+    "price_tier_id": 5,
+    "order_id": 5,
+    "order_item_id": 5001,
+    "purchase_order_id": 5,
+    "fulfilment": 1,
     "sku": "VICTIM-5",
     "location": "VICTIM-5",
     "code": "VICTIM-5",
@@ -52,7 +59,8 @@ CREATING = ("/api/products", "/api/warehouses")
 # Never ends by itself; tests/integration/test_feed.py holds the feed behind it to one tenant.
 LIVE = "/api/ledger/events/stream"
 NOT_FOUND = {"product_not_found", "location_not_found", "not_found", "movement_not_found",
-             "api_key_not_found", "import_batch_not_found"}  # fmt: skip
+             "api_key_not_found", "import_batch_not_found", "order_not_found",
+             "purchase_order_not_found"}  # fmt: skip
 
 
 class Attack(NamedTuple):
@@ -99,11 +107,50 @@ async def _victims(service: Service, key: str, number: int) -> None:
             "RegisterProduct",
             {"name": f"{CANARY} {number}", "sku": name, "base_price": "7", "vendor": CANARY},
         ),
+        ("RegisterSupplier", {"name": f"{CANARY} {number}", "code": name, "email": CANARY}),
+        ("DefineCategory", {"name": f"{CANARY} {number}"}),
+        ("DefinePriceTier", {"name": f"{CANARY} {number}"}),
+        (
+            "RegisterCustomer",
+            {
+                "name": f"{CANARY} {number}",
+                "code": name,
+                "email": f"{CANARY}-{number}@victim.example",
+                "addresses": [{"type": "billing", "address": {"line1": CANARY}}],
+            },
+        ),
     )
     await _do(
         service,
         key,
         ("ReceiveStock", {"sku": name, "location": name, "quantity": 77, "notes": CANARY}),
+        (
+            "PlaceOrder",
+            {
+                "lines": [{"sku": name, "quantity": 1}],
+                "location": name,
+                "customer_id": number,
+                "shipping_address": {"line1": CANARY},
+                "reference": CANARY,
+            },
+        ),
+        (
+            "CreatePurchaseOrder",
+            {
+                "supplier_id": number,
+                "location": name,
+                "lines": [{"sku": name, "quantity": 2, "unit_cost": 1}],
+                "notes": CANARY,
+            },
+        ),
+        (
+            "ReceivePurchaseOrder",
+            {
+                "purchase_order_id": number,
+                "lines": [{"line_id": number * 1000 + 1, "quantity": 1}],
+                "notes": CANARY,
+            },
+        ),
     )
 
 
@@ -119,8 +166,11 @@ def _value(name: str, kind: Any) -> Any:
     if name in KNOWN:
         return KNOWN[name]
     schema = msgspec.json.schema(kind)
+    parts = schema.get("$defs", {})
     while "$ref" in schema:
-        schema = schema["$defs"][schema["$ref"].rsplit("/", 1)[1]]
+        schema = parts[schema["$ref"].rsplit("/", 1)[1]]
+    if schema.get("minItems"):
+        return [_item(schema["items"], parts)]
     if "anyOf" in schema:
         schema = schema["anyOf"][0]
     if "enum" in schema:
@@ -130,6 +180,20 @@ def _value(name: str, kind: Any) -> Any:
     return {
         "integer": 1, "number": 1, "boolean": True, "array": [], "object": {},
     }.get(schema.get("type", "string"), "x@example.com")  # fmt: skip
+
+
+def _item(schema: dict[str, Any], parts: dict[str, Any]) -> Any:
+    """Return the one item of a list that must have some."""
+    while "$ref" in schema:
+        schema = parts[schema["$ref"].rsplit("/", 1)[1]]
+    if "properties" not in schema:
+        return "x"
+    item = {
+        name: KNOWN.get(name, "1")
+        for name in schema["properties"]
+        if name in schema["required"] or name in KNOWN
+    }
+    return {name: item[name] for name in item if name != "sku" or "product_id" not in item}
 
 
 def _body(struct: Any, *, with_known: bool = True) -> dict[str, Any]:

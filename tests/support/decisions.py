@@ -5,19 +5,24 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from ledger.aliases import alias_change
+from ledger.aliases import DEFAULT_LOCATION, alias_changes
 from ledger.domain import registry
 from ledger.domain.decision import (
+    ActiveLocations,
+    Alias,
     EventAt,
     Facts,
+    HasVariants,
     LaterEvents,
     Lookup,
+    OwnerOf,
     RecordedEvent,
-    Refs,
     Refusal,
+    SerialsAt,
     StockOf,
 )
 from ledger.domain.stock import StockState, has_stock
+from ledger.resolution import resolver_for
 from schemas.common import Command, Event
 from schemas.location import OpenLocation
 from schemas.product import RegisterProduct
@@ -57,15 +62,15 @@ class World:
         decider = registry.decider_for(type(command))
         counter = decider.allocates(command)
         new_id = 0 if counter is None else self.counters.get(counter, 0) + 1
-        refs = Refs(
-            getattr(command, "product_id", None) or 0,
-            getattr(command, "location_id", None) or getattr(command, "from_location_id", 0) or 0,
-            getattr(command, "to_location_id", 0) or 0,
-            new_id,
-        )
-        aliases = {alias: self.aliases.get(alias) for alias in decider.aliases(command)}
-        facts = Facts(self.now, aliases=aliases)
+        refs = resolver_for(type(command), decider)(command, self)
+        if isinstance(refs, Refusal):
+            return refs
+        refs = refs._replace(new_id=new_id)
+        aliases = self.find_aliases(decider.aliases(command))
+        facts = Facts(self.now, aliases=aliases, counters=dict(self.counters))
         states = self._states(decider.streams(command, refs))
+        while more := set(decider.more_streams(command, refs, states)) - states.keys():
+            states |= self._states(more)
         facts = self.found(facts, decider.lookups(command, refs, states, self.now))
         states |= self._states(decider.streams_after(command, refs, facts))
         facts = self.found(facts, decider.lookups_after(command, refs, states, facts))
@@ -87,8 +92,10 @@ class World:
         self.states[stream] = evolve(self._states([stream])[stream], recorded)
         self.versions[stream] = version
         self.log.append(recorded)
-        change = alias_change(event)
-        if change is not None:
+        category, _, number = stream.partition("-")
+        if version == 1 and category != "stock" and number.isdecimal():
+            self.counters[category] = max(self.counters.get(category, 0), int(number))
+        for change in alias_changes(event):
             for alias in [a for a, owner in self.aliases.items() if owner == change.target_id]:
                 if alias[0] == change.kind:
                     del self.aliases[alias]
@@ -106,6 +113,14 @@ class World:
         name = f"stock-{product_id}-{location_id}"
         return [recorded for recorded in self.log if recorded.stream == name]
 
+    def find_alias(self, alias: Alias) -> int | None:
+        """Return who has an alias."""
+        return self.aliases.get(alias)
+
+    def find_aliases(self, aliases: Sequence[Alias]) -> dict[Alias, int | None]:
+        """Return who has which alias."""
+        return {alias: self.aliases.get(alias) for alias in aliases}
+
     def _states(self, streams: Iterable[str]) -> dict[str, Any]:
         return {
             name: self.states.get(name, registry.initial(registry.category(name)))
@@ -117,6 +132,7 @@ class World:
         later: dict[str, Sequence[RecordedEvent]] = dict(facts.later)
         events: dict[int, RecordedEvent] = dict(facts.events)
         stocked: dict[int, bool] = dict(facts.has_stock)
+        answers: dict[Lookup, Any] = dict(facts.found)
         for lookup in lookups:
             match lookup:
                 case LaterEvents(stream, effective_at):
@@ -134,7 +150,33 @@ class World:
                         for name, state in self.states.items()
                         if name.startswith(f"stock-{product_id}-")
                     )
-        return facts._replace(later=later, events=events, has_stock=stocked)
+                case ActiveLocations():
+                    default = self.aliases.get((DEFAULT_LOCATION, ""))
+                    ids = [
+                        state.location_id
+                        for name, state in self.states.items()
+                        if name.startswith("location-") and state.is_active
+                    ]
+                    answers[lookup] = tuple(sorted(ids, key=lambda i: (i != default, i)))
+                case OwnerOf(alias):
+                    answers[lookup] = self.aliases.get(alias)
+                case HasVariants(product_id):
+                    answers[lookup] = any(
+                        state.variant_of == product_id and not state.discontinued
+                        for name, state in self.states.items()
+                        if name.startswith("product-")
+                    )
+                case SerialsAt(product_id, location_id, status, limit):
+                    answers[lookup] = tuple(
+                        sorted(
+                            state.serial_id
+                            for name, state in self.states.items()
+                            if name.startswith("serial-")
+                            and (state.product_id, state.location_id, state.status)
+                            == (product_id, location_id, status)
+                        )[:limit]
+                    )
+        return facts._replace(later=later, events=events, has_stock=stocked, found=answers)
 
 
 def shop(

@@ -85,7 +85,7 @@ class Scribe:
             recorded_at=self.now,
         )
         assert await store.append(
-            connection, self.tenant_id, expected=head, head=after, events=rows
+            connection, self.tenant_id, expected=head, head=after, events=store.NewEvents.of(rows)
         )
         await self.engine.apply(connection, self.tenant_id, recorded)
         return recorded

@@ -1,4 +1,4 @@
-"""Files of products, suppliers and warehouses: lines into registrations, cell by cell."""
+"""Files of products, suppliers, customers, warehouses: lines into registrations, cell by cell."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -6,14 +6,19 @@ from pathlib import Path
 import pytest
 
 from api.imports.catalogue import (
+    Categories,
+    CustomerTranslator,
     ProductTranslator,
     RecordTranslator,
     SupplierTranslator,
     WarehouseTranslator,
     known_headings,
 )
-from api.imports.tables import Table
+from api.imports.tables import Table, UnreadableFile
 from api.imports.translation import Translated, choose_columns
+from schemas.address import Address
+from schemas.category import DefineCategory
+from schemas.customer import CustomerAddress, RegisterCustomer
 from schemas.location import OpenLocation
 from schemas.product import RegisterProduct
 from schemas.stock import ReceiveStock
@@ -47,8 +52,7 @@ def test_a_product_line_in_the_words_of_northwind(tmp_path: Path) -> None:
         RegisterProduct(
             sku="5",
             name="Gumbo Mix",
-            vendor="2",
-            category_id=3,
+            supplier="2",
             description="36 boxes",
             base_price=Decimal("21.35"),
             is_active=False,
@@ -96,6 +100,103 @@ def test_fractional_stock_gives_the_product_a_scale(tmp_path: Path) -> None:
     )
     assert isinstance(line.own, RegisterProduct)
     assert line.own.scale == 2
+
+
+def test_a_category_is_defined_before_its_first_line(tmp_path: Path) -> None:
+    """By its name, in any case; a line that is refused needs none."""
+    path = tmp_path / "products.csv"
+    path.write_text(
+        "sku,name,price,category\nA,A,?,Tea\nB,B,1,Tea\nC,C,1, tea\nD,D,1,\nE,E,1,Oil\n"
+    )
+    table = Table(path)
+    translator = ProductTranslator(
+        table, {name: name for name in ("sku", "name", "price", "category")}
+    )
+    lines = list(translator.translate())
+    assert [list(line.before) for line in lines] == [
+        [],
+        [DefineCategory(name="Tea")],
+        [],
+        [],
+        [DefineCategory(name="Oil")],
+    ]
+    own = [line.own for line in lines if isinstance(line.own, RegisterProduct)]
+    assert [command.category for command in own] == ["Tea", "tea", None, "Oil"]
+
+
+def test_categories_are_named_by_another_file(tmp_path: Path) -> None:
+    """Which is part of how the file is read; a number that it lacks is told of."""
+    names, products = tmp_path / "categories.csv", tmp_path / "products.csv"
+    names.write_text("category_id,category_name\n1,Beverages\n2,\n")
+    products.write_text("sku,name,price,category_id\nA,A,1,1\nB,B,1,2\n")
+    categories = Categories(Table(names))
+    columns = {"sku": "sku", "name": "name", "price": "price", "category": "category_id"}
+    translator = ProductTranslator(Table(products), columns, categories=categories)
+    first, second = translator.translate()
+    assert isinstance(first.own, RegisterProduct)
+    assert first.own.category == "Beverages"
+    assert second.fault is not None
+    assert (second.fault.code, "'2'" in second.fault.detail) == ("bad_category", True)
+    assert translator.options["categories"] == categories.digest
+    names.write_text("category_id\n1\n")
+    with pytest.raises(ValueError, match="no column for name"):
+        Categories(Table(names))
+    with pytest.raises(UnreadableFile):
+        Categories(Table(tmp_path / "none.csv"))
+
+
+def test_a_customer_line_in_the_words_of_northwind(tmp_path: Path) -> None:
+    """The address is where goods are sent to, with whom to ask for."""
+    (line,) = translated(
+        tmp_path,
+        CustomerTranslator,
+        "customer_id,company_name,contact_name,contact_title,address,city,region,postal_code,"
+        "country,phone,fax\n"
+        "GROSR,GROSELLA,Manuel Pereira,Owner,5ª Ave. Los Palos,Caracas,DF,1081,Venezuela,"
+        "(2) 283-2951,(2) 283-3397\n",
+    )
+    address = Address(
+        name="Manuel Pereira",
+        line1="5ª Ave. Los Palos",
+        city="Caracas",
+        state="DF",
+        postcode="1081",
+        country="Venezuela",
+    )
+    assert (
+        RegisterCustomer(
+            name="GROSELLA",
+            code="GROSR",
+            company="GROSELLA",
+            phone="(2) 283-2951",
+            addresses=(CustomerAddress(type="shipping", address=address, is_default=True),),
+        )
+        == line.own
+    )
+
+
+@pytest.mark.parametrize(
+    ("cells", "code"),
+    [
+        (",C,retail,Rd", "missing_name"),
+        ("N,C,friend,Rd", "bad_type"),
+        (f"N,{'C' * 51},retail,Rd", "bad_code"),
+        (f"N,C,retail,{'R' * 201}", "bad_address"),
+    ],
+)
+def test_a_customers_bad_cell_is_named(tmp_path: Path, cells: str, code: str) -> None:
+    """Also one of the address."""
+    (line,) = translated(tmp_path, CustomerTranslator, f"name,code,type,address\n{cells}\n")
+    assert line.fault is not None
+    assert line.fault.code == code
+
+
+def test_a_customer_without_an_address_has_none(tmp_path: Path) -> None:
+    """Whom to ask for is no address."""
+    (line,) = translated(
+        tmp_path, CustomerTranslator, "name,type,contact,city\nAcme,b2b,Jane Doe,\n"
+    )
+    assert RegisterCustomer(name="Acme", customer_type="b2b") == line.own
 
 
 def test_a_supplier_line(tmp_path: Path) -> None:

@@ -5,10 +5,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from api.imports.demo_shop import Answer, Answers, history
+from api.imports.demo_books import Answer, Answers
+from api.imports.demo_shop import history
 from schemas.common import Command
+from schemas.order import PlaceOrder
+from schemas.purchase import CreatePurchaseOrder
 from schemas.stock import ShipTransfer
 
+MAKING = (ShipTransfer, PlaceOrder, CreatePurchaseOrder)
 NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
 
 
@@ -22,7 +26,7 @@ def told(seed: int, years: int = 1) -> list[Command]:
             first = len(commands) + 1
             commands += step.commands
             answers: Answers = [
-                Answer(first + n, first + n if isinstance(each, ShipTransfer) else None)
+                Answer(first + n, first + n if isinstance(each, MAKING) else None)
                 for n, each in enumerate(step.commands)
             ]
             step = story.send(answers)
@@ -43,7 +47,9 @@ def test_every_kind_of_movement_happens() -> None:
         *("RegisterProduct", "OpenLocation", "RegisterSupplier", "ReceiveStock", "IssueStock"),
         *("AdjustStock", "CountStock", "TransferStock", "ShipTransfer", "ReceiveTransfer"),
         *("ReserveStock", "ReleaseReservation", "IssueReserved", "QuarantineStock"),
-        *("ReleaseQuarantine", "ReverseMovement"),
+        *("ReleaseQuarantine", "ReverseMovement", "RegisterCustomer", "DefinePriceTier"),
+        *("PlaceOrder", "ChangeOrderStatus", "FulfilOrder", "ReturnOrder"),
+        *("CreatePurchaseOrder", "SendPurchaseOrder", "ReceivePurchaseOrder"),
     } == set(kinds)
 
 

@@ -28,9 +28,26 @@ EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 
 def translated(
-    tmp_path: Path, lines: str, *, opening: OpeningPolicy = "cover", mapping: str | None = None
+    tmp_path: Path,
+    lines: str,
+    *,
+    opening: OpeningPolicy = "cover",
+    mapping: str | None = None,
+    cost_ratio: str | None = None,
 ) -> list[Translated]:
     """Translate a CSV of order lines of a shop in London."""
+    translator = surveyed(tmp_path, lines, opening, mapping, cost_ratio)
+    return list(translator.translate())
+
+
+def surveyed(
+    tmp_path: Path,
+    lines: str,
+    opening: OpeningPolicy = "cover",
+    mapping: str | None = None,
+    cost_ratio: str | None = None,
+) -> OrderLineTranslator:
+    """Return a translator that has read a CSV of order lines once."""
     path = tmp_path / "lines.csv"
     path.write_text(HEADER + lines)
     table = Table(path)
@@ -38,11 +55,12 @@ def translated(
         columns=choose_columns(table, KNOWN_HEADINGS, REQUIRED, mapping),
         zone=ZoneInfo("Europe/London"),
         opening=opening,
+        cost_ratio=None if cost_ratio is None else Decimal(cost_ratio),
     )
     translator = OrderLineTranslator(table, options)
     for _ in translator.survey():
         pass
-    return list(translator.translate())
+    return translator
 
 
 def test_a_sale_registers_the_product_covers_it_and_issues(tmp_path: Path) -> None:
@@ -66,6 +84,7 @@ def test_a_sale_registers_the_product_covers_it_and_issues(tmp_path: Path) -> No
             location="MAIN",
             quantity=Decimal(6),
             effective_at=at,
+            unit_price=Decimal("2.55"),
             reference="536365",
             notes="line 2",
         )
@@ -82,6 +101,45 @@ def test_cancellations_are_returns_from_customers(tmp_path: Path) -> None:
     assert [("customer", Decimal(2)), ("customer", Decimal(3))] == [
         (line.own.source, line.own.quantity) for line in lines if isinstance(line.own, ReceiveStock)
     ]
+
+
+def test_lines_say_what_was_paid(tmp_path: Path) -> None:
+    """A sale what it was sold for, a return what was given back; none and nothing differ."""
+    lines = translated(
+        tmp_path,
+        "1,A,,2,2010-12-01,1.25,\nC1,A,,-1,2010-12-01,1.10,\n"
+        "2,A,,1,2010-12-01,0,\n3,A,,1,2010-12-01,,\n",
+    )
+    moved = [line.own for line in lines]
+    assert [Decimal("1.25"), Decimal("1.10"), Decimal(0), None] == [
+        each.unit_price for each in moved if isinstance(each, IssueStock | ReceiveStock)
+    ]
+
+
+def test_a_cost_ratio_gives_costs_where_the_file_has_none(tmp_path: Path) -> None:
+    """A share of the first price above zero, on the product and on its opening stock."""
+    lines = (
+        "1,A,,2,2010-12-01,0,\n2,A,,1,2010-12-02,1.99,\n3,A,,1,2010-12-03,5,\n1,X,,1,2010-12-01,,\n"
+    )
+    costs: dict[str, list[Decimal | None]] = {"0.55": [], "": []}
+    for ratio, found in costs.items():
+        for line in translated(tmp_path, lines, cost_ratio=ratio or None):
+            for command in line.before:
+                if isinstance(command, RegisterProduct):
+                    found.append(command.cost_price)
+                elif isinstance(command, ReceiveStock):
+                    found.append(command.unit_cost)
+    assert costs == {
+        "0.55": [Decimal("1.0945"), Decimal("1.0945"), None, None],
+        "": [None, None, None, None],
+    }
+
+
+def test_only_a_given_cost_ratio_is_part_of_a_batchs_name(tmp_path: Path) -> None:
+    """So that a file taken in before there was such an option is found again."""
+    line = "1,A,,2,2010-12-01,1,\n"
+    assert "cost_ratio" not in surveyed(tmp_path, line).options
+    assert surveyed(tmp_path, line, cost_ratio="0.50").options["cost_ratio"] == "0.5"
 
 
 def test_other_negative_lines_correct_the_books(tmp_path: Path) -> None:

@@ -167,12 +167,12 @@ def mapper() -> StructMapper:
 
 @pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: event.TYPE)
 def test_the_library_maps_every_event_there_and_back(mapper: StructMapper, event: Event) -> None:
-    """Its topic is the stable type name, its state the bytes that we store."""
+    """Its topic is the stable type name and version, its state the bytes that we store."""
     placed = StreamEvent("stock-1-2", 7, event)
 
     stored = mapper.to_stored_event(placed)
 
-    assert stored.topic == event.TYPE
+    assert stored.topic == topic_of(event.TYPE, event.SCHEMA_VERSION)
     assert stored.state == encode_event(event)
     assert mapper.to_domain_event(stored) == placed
 

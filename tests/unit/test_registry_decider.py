@@ -1,8 +1,9 @@
 """Every command has a decider, and every event a fold."""
 
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 import pytest
@@ -50,21 +51,41 @@ def test_codes_of_refusals_are_their_own():
     assert len(codes) == len(set(codes))
 
 
-@pytest.mark.parametrize("kind", [k for k in refusals(Refusal) if "CODE" in k.__dict__])
-def test_every_refusal_can_be_told_and_sent(kind: type[Refusal]):
-    """A sentence, and members that JSON can hold without losing a digit."""
+def _example(kind: Any) -> Any:
+    """Return a value of a type, by its JSON schema where it is none of a few."""
     examples: dict[Any, Any] = {
         Decimal: Decimal("1.50"),
         int: 7,
         datetime: datetime(2026, 3, 2, tzinfo=UTC),
+        date: date(2026, 3, 2),
+        str: "x",
     }
+    if kind in examples:
+        return examples[kind]
+    if get_origin(kind) is Literal:
+        return get_args(kind)[0]
+    if get_origin(kind) is tuple:
+        members = get_args(kind)
+        return tuple(_example(member) for member in members if member is not Ellipsis)
+    return _example(get_args(kind)[0])
+
+
+def _leaves(value: Any) -> list[Any]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return [leaf for member in value for leaf in _leaves(member)]
+    return [value]
+
+
+@pytest.mark.parametrize("kind", [k for k in refusals(Refusal) if "CODE" in k.__dict__])
+def test_every_refusal_can_be_told_and_sent(kind: type[Refusal]):
+    """A sentence, and members that JSON can hold without losing a digit."""
     fields = {
-        field.name: examples.get(field.type, "x")
-        for field in msgspec.structs.fields(kind)
-        if field.required
+        field.name: _example(field.type) for field in msgspec.structs.fields(kind) if field.required
     }
     refusal = msgspec.convert(fields, kind)
     assert refusal.detail().endswith(".")
     told = refusal.extensions()
-    assert not any(isinstance(value, Decimal | datetime) for value in told.values())
+    assert not any(isinstance(value, Decimal | date) for value in _leaves(told))
     assert all(told[name] == "1.50" for name, value in fields.items() if value == Decimal("1.50"))

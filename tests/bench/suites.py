@@ -1,0 +1,22 @@
+"""All that can be measured, by name, in the order of the page."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from tests.bench import figures, orders, reports, valuation
+from tests.bench.plan import Bench
+from tests.bench.report import Figure
+
+SUITES: Final[dict[str, Callable[[Bench], Awaitable[list[Figure]]]]] = {
+    "singles": figures.singles,
+    "orders": orders.placement,
+    "valuation": valuation.backdating,
+    "bulk": figures.bulk,
+    "latency": figures.latency,
+    "reads": figures.reads,
+    "reports": reports.dashboard,
+    "rebuild": figures.rebuild,
+    "memory": figures.memory,
+    "depth": figures.depth,
+    "processes": figures.processes,
+}
