@@ -73,9 +73,9 @@ async def test_events_of_ours_are_stored_as_the_service_stores_them(
 
     events = await Feed(pool).read(tenant_id)
     assert [event[:5] for event in events] == [
-        (1, "product-1", 1, "ProductRegistered", 1),
-        (2, "stock-1-1", 1, "StockReceived", 1),
-        (3, "stock-1-1", 2, "StockIssued", 1),
+        (1, "product-1", 1, "ProductRegistered", 2),
+        (2, "stock-1-1", 1, "StockReceived", 2),
+        (3, "stock-1-1", 2, "StockIssued", 2),
     ]
     assert events[2].data == '{"product_id":1,"location_id":1,"quantity":"2"}'
     assert events[2].meta == '{"actor":"system:recorder","source":"eventsourcing"}'
@@ -189,5 +189,5 @@ async def test_topics_of_ours_select_by_type(recorder: Recorder) -> None:
 
     notifications = await recorder.select_notifications(None, 10, topics=["StockIssued"])
 
-    assert [(one.id, one.topic) for one in notifications] == [(2, "StockIssued")]
+    assert [(one.id, one.topic) for one in notifications] == [(2, "StockIssued.v2")]
     assert MAPPER.to_domain_event(notifications[0]) == StreamEvent("stock-1-1", 2, ISSUED)
