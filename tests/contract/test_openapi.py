@@ -53,6 +53,14 @@ def service(postgres: TestServer, tmp_path_factory: pytest.TempPathFactory) -> I
         yield service
 
 
+@pytest.fixture(scope="module")
+def schema(service: Served) -> Any:
+    """The whole document, read once: that takes longer than calling an operation."""
+    read: Any = schemathesis.openapi.from_dict(openapi_document(endpoints(), "test"))
+    read.config.update(base_url=service.url)
+    return read
+
+
 def _stock(service: Served) -> None:
     """Make product 1 and warehouses 1 and 2, with some of it in the first."""
     with httpx.Client(
@@ -80,11 +88,9 @@ def _operations() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("method", "path"), _operations())
 def test_every_answer_is_documented_and_none_is_a_server_error(
-    service: Served, method: str, path: str
+    service: Served, schema: Any, method: str, path: str
 ) -> None:
     """Valid and invalid requests alike get a documented status and a body as documented."""
-    schema: Any = schemathesis.openapi.from_dict(openapi_document(endpoints(), "test"))
-    schema.config.update(base_url=service.url)
     operation = schema[path][method]
     headers = _headers(service, method, path)
 
