@@ -43,7 +43,7 @@ from api.gate import Gate
 from api.house import House
 from api.metrics import observe_group
 from api.openapi import openapi_document
-from api.problems import Problem
+from api.problems import Family, Problem
 from api.reply import Reply, encode
 from api.usage import UsageLog
 
@@ -131,10 +131,11 @@ class _Answer(Response[None]):
         return send_reply
 
 
-def _answer(_request: Request[Any, Any, Any], fault: Exception) -> Response[None]:
+def _answer(request: Request[Any, Any, Any], fault: Exception) -> Response[None]:
     """Return the problem of what happened outside a handler: in the router, mostly."""
+    family = _family_at(request.scope["path"])
     if not isinstance(fault, HTTPException):
-        return _Answer(reply_to(fault))
+        return _Answer(reply_to(fault, family))
     if fault.status_code == 404:
         problem = Problem("not_found", "There is no such resource; see /docs for those there are.")
     elif fault.status_code == 405:
@@ -147,8 +148,14 @@ def _answer(_request: Request[Any, Any, Any], fault: Exception) -> Response[None
     elif fault.status_code < 500:
         problem = Problem("invalid_parameter", f"{fault.detail}.")
     else:
-        return _Answer(reply_to(fault))
-    return _Answer(problem.reply())
+        return _Answer(reply_to(fault, family))
+    return _Answer(family.reply(problem))
+
+
+def _family_at(path: str) -> Family:
+    """Return the family of the routes that begin as a path does that none of them takes."""
+    fitting = (r.routes.family for r in RESOURCES if path.startswith(r.routes.family.prefix))
+    return max(fitting, key=lambda family: len(family.prefix))
 
 
 def _version() -> str:

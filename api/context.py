@@ -7,7 +7,7 @@ import msgspec
 from litestar.types import Receive, Scope
 
 from api.house import House
-from api.problems import Problem, unauthenticated
+from api.problems import PROBLEMS, Problem, unauthenticated
 from ledger.ports import Meta
 from ledger.store import Credential
 from schemas.access import Role
@@ -37,6 +37,7 @@ class Call:
     """One request on its way through: its credentials' owner, its id, and what it is served by."""
 
     __slots__ = (
+        "family",
         "headers",
         "house",
         "path_params",
@@ -65,6 +66,7 @@ class Call:
         self.principal: Principal | None = None
         self.refused: Problem | None = None
         self.route = ""
+        self.family = PROBLEMS
         self.status = 0
         self.path_params: dict[str, Any] = {}
 

@@ -16,7 +16,7 @@ from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 
 from api.context import ROLE_RANK, Call, call_of
-from api.problems import Problem, of_exception
+from api.problems import PROBLEMS, Family, Problem, of_exception
 from api.query import Parameter, parse_query
 from api.reply import Reply
 from schemas.access import Role, Scope
@@ -42,7 +42,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     ``role`` is the least role a user needs, and ``scope`` what an API key needs; None shuts out
     users or keys, and both None make the route public. ``body`` is the struct its body is;
     ``replies`` what each success status carries; ``problems`` the codes it may be refused with,
-    besides those that follow from the rest of the declaration.
+    besides those that follow from the rest of the declaration. ``family`` says how these look.
     """
 
     method: str
@@ -59,6 +59,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     parameters: tuple[Parameter, ...] = ()
     commits: bool = False
     conditional: bool = False
+    family: Family = PROBLEMS
 
     @property
     def is_public(self) -> bool:
@@ -67,10 +68,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Routes:
-    """The routes of one resource; each module of routes makes one."""
+    """The routes of one resource; each module of routes makes one. ``family`` is their errors'."""
 
-    def __init__(self, tag: str) -> None:
+    def __init__(self, tag: str, family: Family = PROBLEMS) -> None:
         self.tag = tag
+        self.family = family
         self.endpoints: list[Endpoint] = []
         self.handlers: list[HTTPRouteHandler] = []
         self.direct: dict[tuple[str, str], Serve] = {}
@@ -113,6 +115,7 @@ class Routes:
                 parameters=tuple(parameters),
                 commits=commits,
                 conditional=conditional,
+                family=self.family,
             )
             self.endpoints.append(endpoint)
             serve = _serving(endpoint, handler)
@@ -129,9 +132,11 @@ def _serving(endpoint: Endpoint, handler: Handler) -> Serve:
     rank = None if endpoint.role is None else ROLE_RANK[endpoint.role]
     scope_needed = endpoint.scope
     is_public = endpoint.is_public
+    family = endpoint.family
 
     async def serve(call: Call) -> Reply:
         call.route = path
+        call.family = family
         try:
             if not is_public:
                 caller = call.caller
@@ -142,7 +147,7 @@ def _serving(endpoint: Endpoint, handler: Handler) -> Serve:
                     raise _user_forbidden(endpoint)
             return await handler(call)
         except Exception as fault:
-            return reply_to(fault)
+            return reply_to(fault, family)
 
     return serve
 
@@ -165,7 +170,7 @@ def _route_handler(endpoint: Endpoint, name: str, serve: Serve) -> HTTPRouteHand
     )(handle)
 
 
-def reply_to(fault: Exception) -> Reply:
+def reply_to(fault: Exception, family: Family = PROBLEMS) -> Reply:
     """Return the reply to an exception; one that nothing foresaw is logged, and tells nothing."""
     problem = of_exception(fault)
     if problem is None:
@@ -173,7 +178,7 @@ def reply_to(fault: Exception) -> Reply:
         problem = Problem(
             "internal", "Something went wrong in here; it has been logged with this request's id."
         )
-    return problem.reply()
+    return family.reply(problem)
 
 
 def query(call: Call, parameters: tuple[Parameter, ...]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ import msgspec
 from api.endpoint import Endpoint, Media
 from api.problems import kind_of, type_uri
 from schemas.common import FRACTION_DIGITS_MAX, INTEGER_DIGITS_MAX
-from schemas.http_common import ProblemReply
 from schemas.http_ledger import IDEMPOTENCY_KEY_PATTERN
 
 _SCHEMA_REF: Final = "#/components/schemas/{name}"
@@ -79,8 +78,8 @@ def openapi_document(endpoints: Iterable[Endpoint], version: str) -> dict[str, A
 
 
 def _types(endpoints: Iterable[Endpoint]) -> Iterator[Any]:
-    yield ProblemReply
     for endpoint in endpoints:
+        yield endpoint.family.document
         if endpoint.body is not None:
             yield endpoint.body
         for reply in endpoint.replies.values():
@@ -178,18 +177,24 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
         responses[str(status)] = response
     codes: dict[int, list[str]] = {}
     for code in problem_codes(endpoint):
-        codes.setdefault(kind_of(code).status, []).append(code)
+        codes.setdefault(endpoint.family.status(code), []).append(code)
     for status, named in sorted(codes.items()):
         problem = {
             "description": "; ".join(f"{kind_of(code).title} ({type_uri(code)})" for code in named),
         }
         known = responses.get(str(status))
-        content = {"application/problem+json": {"schema": _reference(ProblemReply)}}
+        family = endpoint.family
+        content = {family.media_type: {"schema": _reference(family.document)}}
         if known is None:
             responses[str(status)] = {**problem, "content": content}
         else:
             known["description"] += "; " + problem["description"]
-            known["content"] = {**known.get("content", {}), **content}
+            for media_type, described in content.items():
+                before = known.get("content", {})
+                if media_type in before:
+                    either = [before[media_type]["schema"], described["schema"]]
+                    described = {"schema": {"anyOf": either}}
+                known["content"] = {**before, media_type: described}
     return responses
 
 

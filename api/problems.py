@@ -5,6 +5,7 @@ refusal of the ledger becomes the problem of its code and brings its own members
 """
 
 import re
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import asyncpg
@@ -22,6 +23,7 @@ from ledger.errors import (
     VersionConflict,
 )
 from ledger.session import CONNECTION_LOST
+from schemas.http_common import ProblemReply
 
 
 class Kind(NamedTuple):
@@ -142,6 +144,29 @@ class Problem(Exception):
     def reply(self) -> Reply:
         """Return the response."""
         return Reply(self.status, encode(self.document()), self.headers, PROBLEM)
+
+
+class Family(NamedTuple):
+    """How one family of routes answers what went wrong.
+
+    ``reply`` makes the response of a problem, ``status`` tells the status it has for a code, and
+    ``document`` is the type of its body, of ``media_type``. Paths that begin with ``prefix`` are
+    answered like that even where there is no route.
+    """
+
+    reply: Callable[[Problem], Reply]
+    status: Callable[[str], int]
+    document: Any
+    media_type: str
+    prefix: str
+
+
+def _status(code: str) -> int:
+    return kind_of(code).status
+
+
+PROBLEMS: Final = Family(Problem.reply, _status, ProblemReply, PROBLEM.decode(), "/")
+"""Our own: RFC 9457 problems, which also carry ``error``."""
 
 
 def of_refusal(refusal: Refusal) -> Problem:

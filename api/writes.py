@@ -8,8 +8,8 @@ from typing import Any, Final
 from api.context import Call
 from api.decoding import read_body, require_body, require_json
 from api.endpoint import BODY_BYTES_MAX
-from api.problems import Problem, of_refusal, of_value
-from api.reply import JSON, PROBLEM, Reply, encode
+from api.problems import PROBLEMS, Family, Problem, of_refusal, of_value
+from api.reply import JSON, Reply, encode
 from ledger.domain.decision import Refusal
 from ledger.store import Connection
 from ledger.submission import Idempotency, Item, Outcome, Rendered, Submission
@@ -97,7 +97,7 @@ async def commit(
     def respond(outcomes: Sequence[Outcome]) -> Rendered:
         for outcome in outcomes:
             if outcome.refusal is not None:
-                return refused(outcome.refusal, problem_of)
+                return refused(outcome.refusal, problem_of, call.family)
         return render(outcomes)
 
     reply = await call.house.committer.submit(
@@ -112,21 +112,27 @@ async def commit(
             side_effect=side_effect,
         )
     )
-    return committed(reply.status, reply.body, reply.position, reply.replayed)
+    return committed(reply.status, reply.body, reply.position, reply.replayed, call.family)
 
 
-def committed(status: int, body: bytes, position: int, replayed: bool) -> Reply:
+def committed(
+    status: int, body: bytes, position: int, replayed: bool, family: Family = PROBLEMS
+) -> Reply:
     """Return what the committer answered, with its headers."""
     headers = [(b"ledger-position", b"%d" % position)]
     if replayed:
         headers.append((b"idempotent-replayed", b"true"))
-    return Reply(status, body, headers, JSON if status < 400 else PROBLEM)
+    return Reply(status, body, headers, JSON if status < 400 else family.media_type.encode())
 
 
-def refused(refusal: Refusal, problem_of: Callable[[Refusal], Problem] = of_refusal) -> Rendered:
+def refused(
+    refusal: Refusal,
+    problem_of: Callable[[Refusal], Problem] = of_refusal,
+    family: Family = PROBLEMS,
+) -> Rendered:
     """Return the response to a refused command."""
-    problem = problem_of(refusal)
-    return Rendered(problem.status, encode(problem.document()))
+    reply = family.reply(problem_of(refusal))
+    return Rendered(reply.status, reply.body)
 
 
 def rendered(status: int, value: Any) -> Rendered:

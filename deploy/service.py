@@ -1,14 +1,15 @@
 """The running service: database, first tenant, processes; up in this order, down in reverse.
 
-The first process runs the database and serves, or has API processes of their own do that; the
-following projections have a process of theirs in any case.
+The first process runs the database and serves, or has API processes of their own do that; what
+follows the log has processes of its own in any case.
 """
 
 import asyncio
 import contextlib
 import gc
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -19,7 +20,7 @@ from deploy.housekeeping import keep_house
 from deploy.http_server import claim_port, serve_http
 from deploy.settings import Settings
 from deploy.wiring import House, alongside, house_at, open_ledger
-from deploy.workers import keep_following, serve_in_workers
+from deploy.workers import Following, keep_following, serve_in_workers
 from projections.following import run_following
 
 log = structlog.get_logger(__name__)
@@ -43,7 +44,7 @@ async def serve(settings: Settings, on_ready: Callable[[Settings, Founded | None
         async with open_ledger(settings, exclusive=True, on_lost=give_up) as house:
             first = await bootstrap(house)
             async with (
-                alongside(keep_following(settings, house.address), "following projections"),
+                alongside(keep_following(settings, house.address, "follow"), "following"),
                 alongside(keep_house(house), "housekeeping"),
             ):
                 if settings.workers == 1:
@@ -68,20 +69,30 @@ async def serve_as_worker(
             await _serve_here(house, settings, stop, on_ready)
 
 
+async def _run_projections(house: House) -> None:
+    await run_following(house.pool, house.feed, house.engine)
+
+
+# What each of the processes that follow the log does, for ever.
+_FOLLOWING: Final[Mapping[Following, Callable[[House], Coroutine[Any, Any, None]]]] = {
+    "follow": _run_projections,
+}
+
+
 async def follow_as_worker(
-    settings: Settings, address: DatabaseAddress, stop: asyncio.Event
+    settings: Settings, address: DatabaseAddress, stop: asyncio.Event, work: Following
 ) -> None:
-    """Run the following projections until ``stop``, for the process that started us."""
+    """Run something that follows the log until ``stop``, for the process that started us."""
     with _stopping_on_signals(asyncio.Event()):
         async with house_at(settings, address) as house:
             _collect_seldom()
-            work = asyncio.create_task(run_following(house.pool, house.feed, house.engine))
+            working = asyncio.create_task(_FOLLOWING[work](house))
             stopping = asyncio.create_task(stop.wait())
-            await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (work, stopping):
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (working, stopping):
                 task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await work
+                await working
 
 
 async def _serve_here(

@@ -1,4 +1,7 @@
-"""Further processes of the service, kept running by the first one: API processes, the follower.
+"""Further processes of the service, kept running by the first one: API processes, and others.
+
+What follows the log has processes of its own: the following projections, the relay and the
+deliveries of webhooks, each of which may take as much time as the commands do.
 
 They are told the settings and the way in to the database on their standard input, and end when it
 closes; so none outlives the first process, however that ends.
@@ -24,11 +27,12 @@ SETTLED_S: Final = 30
 RESTART_DELAY_MAX_S: Final = 30.0
 READY: Final = b"ready\n"
 READY_TIMEOUT_S: Final = 60
-# Under full load the follower gets what the API leaves of the processors: a report may be late,
+# Under full load what follows gets what the API leaves of the processors: a report may be late,
 # an answer should not.
 FOLLOWER_NICENESS: Final = 10
 
 Work = Literal["serve", "follow"]
+Following = Literal["follow"]
 
 log = structlog.get_logger(__name__)
 
@@ -88,22 +92,22 @@ async def _keep_serving(
         await asyncio.sleep(0.2 * failures)
 
 
-async def keep_following(settings: Settings, address: DatabaseAddress) -> None:
-    """Run the following projections in a process of their own, until cancelled.
+async def keep_following(settings: Settings, address: DatabaseAddress, work: Following) -> None:
+    """Run what follows the log in a process of its own, until cancelled.
 
-    They take as much time as the commands do, which one event loop has only once. When the
-    process dies it is started again, after a delay that grows while that goes on: the reports are
+    It takes as much time as the commands do, which one event loop has only once. When the
+    process dies it is started again, after a delay that grows while that goes on: what it does is
     behind meanwhile, which ``/metrics`` tells, and nothing else is.
     """
     loop = asyncio.get_running_loop()
     failures = 0
     while True:
         started = loop.time()
-        async with _process(settings, address, "follow") as process:
+        async with _process(settings, address, work) as process:
             await process.wait()
         failures = failures + 1 if loop.time() - started < SETTLED_S else 0
         delay_s = min(0.2 * 2**failures, RESTART_DELAY_MAX_S)
-        log.error("follower_died", exit_status=process.returncode, seconds=delay_s)
+        log.error("follower_died", work=work, exit_status=process.returncode, seconds=delay_s)
         await asyncio.sleep(delay_s)
 
 
@@ -164,7 +168,7 @@ async def _work(work: Work) -> None:
             await serve_as_worker(settings, address, stop, announce)
         else:
             os.nice(FOLLOWER_NICENESS)
-            await follow_as_worker(settings, address, stop)
+            await follow_as_worker(settings, address, stop, work)
     finally:
         watching.cancel()
 
