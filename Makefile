@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # What `make test` hands on to pytest, for instance PYTEST_ARGS="-k settings".
 PYTEST_ARGS ?=
+# Test files side by side, one a processor; each process has a database server of its own.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 # How often `make crash` kills the service or its database.
 KILLS ?= 50
 CODE := api deploy ledger projections schemas tests
@@ -37,7 +39,7 @@ run: $(STAMP) ## Run the service with its own database; Ctrl-C stops it
 	@exec $(BIN)/stockledger serve
 
 test: check ## Check, then run every test that takes no longer than it must
-	@$(BIN)/python -m pytest -m "not long" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m "not long" $(PARALLEL) $(PYTEST_ARGS)
 
 check: $(STAMP) ## Lint, formatting, types, and which package may import which
 	@$(BIN)/ruff check $(CODE)

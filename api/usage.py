@@ -7,7 +7,7 @@ more load than the database takes the newest lines are dropped, and counted.
 import asyncio
 import itertools
 import os
-import time
+import re
 from collections import defaultdict, deque
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -19,12 +19,13 @@ import structlog
 from prometheus_client import Counter
 
 from ledger.session import CONNECTION_LOST
-from ledger.store import Pool, tenant_transaction
+from ledger.store import Pool, joined, same_or_joined, tenant_transaction
 
 QUEUE_MAX: Final = 50_000
 BATCH_MAX: Final = 5_000
 FLUSH_INTERVAL_S: Final = 1.0
 _PATH_LENGTH_MAX: Final = 500
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 # 2025-01-01T00:00Z in microseconds. A line's id counts eighths of a microsecond since then:
 # processes seldom meet, and until the year 2060 it fits into a JSON number (2**53).
 _ID_EPOCH_US: Final = 1_735_689_600_000_000
@@ -36,11 +37,20 @@ DROPPED = Counter(
 
 log = structlog.get_logger("stockledger.api")
 
-_INSERT = """
+# A line was written when its id says. Columns go as `ledger.store` sends its own.
+_INSERT = f"""
 INSERT INTO access.api_key_log
     (tenant_id, log_id, key_id, method, path, status_code, response_time_ms, ip_address, created_at)
-SELECT $1, u.* FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::smallint[],
-                           $7::integer[], $8::text[], $9::timestamptz[]) AS u
+SELECT $1, u.log_id::bigint, coalesce(u.key_id, $3)::bigint, coalesce(u.method, $4),
+       coalesce(u.path, $5), coalesce(u.status, $6)::smallint, coalesce(u.ms, $7)::integer,
+       coalesce(u.address, $8),
+       timestamptz 'epoch'
+           + ({_ID_EPOCH_US} + u.log_id::bigint / {_IDS_PER_US}) * interval '1 microsecond'
+FROM ROWS FROM (
+    string_to_table($2, E'\\x1e'), string_to_table($3, E'\\x1e'), string_to_table($4, E'\\x1e'),
+    string_to_table($5, E'\\x1e'), string_to_table($6, E'\\x1e'), string_to_table($7, E'\\x1e'),
+    string_to_table($8, E'\\x1e')
+) AS u (log_id, key_id, method, path, status, ms, address)
 ON CONFLICT (tenant_id, log_id) DO NOTHING
 """
 
@@ -121,27 +131,34 @@ class UsageLog:
                     raise
 
     async def _write(self, tenant_id: int, uses: list[Use]) -> None:
-        times = [datetime.fromtimestamp(use.at, UTC) for use in uses]
-        last_used = {use.key_id: at for use, at in zip(uses, times, strict=True)}
+        last_used = {use.key_id: use.at for use in uses}
         async with tenant_transaction(self._pool, tenant_id) as connection:
             await connection.execute("SET LOCAL synchronous_commit = off")
             status = await connection.execute(
                 _INSERT,
                 tenant_id,
-                [self._id() for _ in uses],
-                [use.key_id for use in uses],
-                [use.method for use in uses],
-                [use.path[:_PATH_LENGTH_MAX].replace("\x00", "") for use in uses],
-                [use.status for use in uses],
-                [int(use.elapsed * 1000) for use in uses],
-                [use.address for use in uses],
-                times,
+                joined([str(self._id(use)) for use in uses]),
+                same_or_joined([str(use.key_id) for use in uses]),
+                same_or_joined([use.method for use in uses]),
+                same_or_joined([_plain(use.path) for use in uses]),
+                same_or_joined([str(use.status) for use in uses]),
+                same_or_joined([str(int(use.elapsed * 1000)) for use in uses]),
+                same_or_joined([_plain(use.address) for use in uses]),
             )
             await connection.execute(
-                _LAST_USED, tenant_id, list(last_used), list(last_used.values())
+                _LAST_USED,
+                tenant_id,
+                list(last_used),
+                [datetime.fromtimestamp(at, UTC) for at in last_used.values()],
             )
         DROPPED.inc(len(uses) - int(status.rsplit(" ", 1)[1]))
 
-    def _id(self) -> int:
-        microseconds = time.time_ns() // 1000 - _ID_EPOCH_US
+    def _id(self, use: Use) -> int:
+        microseconds = int(use.at * 1_000_000) - _ID_EPOCH_US
         return microseconds * _IDS_PER_US + (self._offset + next(self._count)) % _IDS_PER_US
+
+
+def _plain(text: str) -> str:
+    """Return a client's text without what the table, or the way into it, does not take."""
+    text = text[:_PATH_LENGTH_MAX]
+    return text if text.isprintable() else _CONTROL.sub("", text)

@@ -30,7 +30,7 @@ from ledger.session import CONNECTION_LOST, Session
 from ledger.store import IdempotencyRow, Pool
 from ledger.submission import Reply, Submission
 from ledger.working_set import RECENT_KEYS_MAX, WorkingSet
-from ledger.writer import Flight, Sessions, Ticket, Writer
+from ledger.writer import Flight, Sessions, Ticket, Writer, answer, answer_all
 
 LOCKED_GROUPS_AFTER_CONTENTION = 16
 OVERLAP_FROM_COMMANDS = 256
@@ -165,7 +165,7 @@ class Committer:
                     in_flight = () if writer.flight is None else writer.flight.tickets
                     writer.flight = None
                     writer.working_set.forget()
-                    _answer_all([*in_flight, *tickets], OutcomeUnknown())
+                    answer_all([*in_flight, *tickets], OutcomeUnknown())
                 writer.used_at = time.monotonic()
                 self._bound_memory()
         finally:
@@ -305,7 +305,7 @@ class Committer:
             if session.committing and group.draft.events:
                 unknown = OutcomeUnknown()
                 unknown.__cause__ = error
-                _answer_all(tickets, unknown)
+                answer_all(tickets, unknown)
             elif not isinstance(error, _FORESEEN):
                 _log.warning("group_done_again", tenant_id=tenant_id, exc_info=True)
             return False
@@ -331,7 +331,7 @@ class Committer:
                 await self._transact(writer, tickets, suspected)
                 return
             except LedgerError as error:
-                _answer_all(tickets, error)
+                answer_all(tickets, error)
                 return
             except Exception as error:
                 writer.working_set.forget()
@@ -344,9 +344,9 @@ class Committer:
                         await self._commit_carefully(writer, [ticket])
                 else:
                     _log.exception("submission_failed", tenant_id=writer.working_set.tenant_id)
-                    _answer_all(tickets, error)
+                    answer_all(tickets, error)
                 return
-        _answer_all(tickets, LedgerUnavailable("The log is contended; nothing was recorded."))
+        answer_all(tickets, LedgerUnavailable("The log is contended; nothing was recorded."))
 
     @staticmethod
     def _keys_used_lately(working_set: WorkingSet, tickets: Iterable[Ticket]) -> set[str]:
@@ -419,7 +419,7 @@ class Committer:
         contended: bool,
     ) -> None:
         for ticket, reply in zip(tickets, replies, strict=True):
-            _answer(ticket, reply)
+            answer(ticket, reply)
         report = GroupReport(
             sum(ticket.commands for ticket in tickets),
             len(tickets),
@@ -493,18 +493,3 @@ def _is_used_key(error: Exception) -> bool:
         isinstance(error, asyncpg.UniqueViolationError)
         and error.constraint_name == "idempotency_pkey"
     )
-
-
-def _answer(ticket: Ticket, reply: Reply | BaseException) -> None:
-    """Give a waiting request its reply, unless it has gone away."""
-    if ticket.reply.done():
-        return
-    if isinstance(reply, Reply):
-        ticket.reply.set_result(reply)
-    else:
-        ticket.reply.set_exception(reply)
-
-
-def _answer_all(tickets: Iterable[Ticket], error: BaseException) -> None:
-    for ticket in tickets:
-        _answer(ticket, error)

@@ -12,36 +12,26 @@ from typing import Any, ClassVar, NamedTuple
 import msgspec
 
 from ledger import store
-from ledger.aliases import DEFAULT_LOCATION
 from ledger.domain import registry
 from ledger.domain.decision import (
-    ActiveLocations,
     Alias,
     Decider,
-    EventAt,
     Facts,
-    HasVariants,
-    LaterEvents,
     Lookup,
-    OwnerOf,
-    RecordedEvent,
     Refs,
     Refusal,
-    SerialsAt,
-    StockOf,
 )
-from ledger.domain.stock import has_stock
 from ledger.draft import Draft, Unread
 from ledger.errors import CredentialRevoked, IdempotencyMismatch, VersionConflict
+from ledger.group_reads import GroupReads, with_lookups
 from ledger.idempotency import keep, replay
 from ledger.ports import InlineProjections
 from ledger.resolution import Resolver, aliases_named, resolver_for
 from ledger.session import Session
-from ledger.store import Connection, Credential, IdempotencyRow
+from ledger.store import Credential, IdempotencyRow
 from ledger.submission import Idempotency, Item, Outcome, Reply, Submission
-from ledger.working_set import WorkingSet, recorded
+from ledger.working_set import WorkingSet
 from schemas.common import Command
-from schemas.lot import SerialMoved
 
 LOADS_PER_COMMAND_MAX = 32
 STREAMS_ASKED_MAX = 24
@@ -119,11 +109,10 @@ class Group:
         self.refusals: list[Refusal] = []
         self._working_set = working_set
         self._session = session
-        self._projections = projections
+        self._reads = GroupReads(self.draft, working_set, session, projections, settle)
         self._kept = kept
         self._expected = submissions
         self._keys_of: Sequence[Submission] = submissions
-        self._settle = settle
         self._facts = Facts(self.draft.now, counters=self.draft.counters)
         self._meta_made: tuple[Submission, str | None, str] | None = None
 
@@ -142,7 +131,7 @@ class Group:
                 if held.aliases.get(alias) is None:
                     aliases[alias] = None
         if aliases:
-            await self._load_aliases(list(aliases))
+            await self._reads.load_aliases(list(aliases))
         streams: dict[str, None] = {}
         nested: dict[Alias, None] = {}
         resolved: list[tuple[_Handler, Command, Refs]] = []
@@ -158,7 +147,7 @@ class Group:
             if not isinstance(refs, Refusal):
                 resolved.append((handler, command, refs))
         if nested:
-            await self._load_aliases(list(nested))
+            await self._reads.load_aliases(list(nested))
         for handler, command, refs in resolved:
             # A stream named by an id that is yet to be given out is not found, and not missed.
             for stream in handler.decider.streams(command, refs):
@@ -178,6 +167,7 @@ class Group:
             len(items) != 1
             or items[0].idempotency is not None
             or submission.finish is not None
+            or submission.aborts is not None
             or (idempotency is not None and idempotency.key in self._kept)
             or (credential is not None and credential not in self._working_set.verified)
             or credential in self.draft.revoked
@@ -252,7 +242,7 @@ class Group:
         keys = set(submission.idempotency_keys())
         if not keys or not self._keys_of:
             return {}
-        await self._settled()
+        await self._reads.settled()
         found = await store.read_kept_responses(
             await self._session.connection(),
             self._working_set.tenant_id,
@@ -266,7 +256,7 @@ class Group:
 
     def _mark(self, submission: Submission) -> Callable[[], None]:
         """Return a function that undoes what a submission that is about to be decided does."""
-        if len(submission.items) == 1 and submission.finish is None:
+        if len(submission.items) == 1 and submission.finish is None and submission.aborts is None:
             # Refused, a lone command has done nothing.
             return _nothing_to_undo
         keys_before = len(self.draft.keys)
@@ -297,6 +287,8 @@ class Group:
             refused = refused or outcome.refusal is not None
             outcomes.append(outcome)
         aborted = refused and submission.atomic
+        if submission.aborts is not None and not aborted:
+            aborted = submission.aborts(outcomes)
         if submission.finish is not None and not aborted:
             for command in submission.finish(outcomes):
                 outcome = await self._decide_command(submission, command)
@@ -315,7 +307,7 @@ class Group:
         if credential in self.draft.revoked:
             raise CredentialRevoked
         if credential not in held.verified:
-            await self._settled()
+            await self._reads.settled()
             if not await store.active_credentials(
                 await self._session.connection(), held.tenant_id, [credential]
             ):
@@ -357,14 +349,14 @@ class Group:
                     await self._prefetch()
                     continue
                 if unread.aliases:
-                    await self._load_aliases(unread.aliases)
+                    await self._reads.load_aliases(unread.aliases)
                 if unread.streams:
                     await self._working_set.load_states(
                         await self._session.connection(), unread.streams
                     )
             except _NotLookedUp as wanted:
                 for lookup in wanted.lookups:
-                    lookups[lookup] = await self._look_up(lookup)
+                    lookups[lookup] = await self._reads.look_up(lookup)
         raise RuntimeError(f"{command.TYPE} needs more to be read than a decision may ask for")
 
     def _try(
@@ -405,14 +397,14 @@ class Group:
             missing = [lookup for lookup in wanted if lookup not in lookups]
             if missing:
                 raise _NotLookedUp(missing)
-            facts = _with_lookups(facts, wanted, lookups)
+            facts = with_lookups(facts, wanted, lookups)
             states.update(draft.states_of(decider.streams_after(command, refs, facts)))
             after = decider.lookups_after(command, refs, states, facts)
             if after:
                 missing = [lookup for lookup in after if lookup not in lookups]
                 if missing:
                     raise _NotLookedUp(missing)
-                facts = _with_lookups(facts, [*wanted, *after], lookups)
+                facts = with_lookups(facts, [*wanted, *after], lookups)
         decision = decider.decide(command, refs, states, facts)
         if isinstance(decision, Refusal):
             return Outcome(decision)
@@ -440,117 +432,6 @@ class Group:
             made = self._meta_made = (submission, item_key, _encode_meta(meta).decode())
         return made[2]
 
-    # --- reading ------------------------------------------------------------------------
-
-    async def _load_aliases(self, aliases: Sequence[Alias]) -> None:
-        await self._settled()
-        connection = await self._session.connection()
-        await self._working_set.load_aliases(connection, self._projections, aliases)
-        self.draft.correct_aliases(aliases)
-
-    async def _look_up(self, lookup: Lookup) -> Any:
-        """Read what a decision asks for, in the log and in what this group adds to it."""
-        tenant_id, draft = self._working_set.tenant_id, self.draft
-        await self._settled()
-        connection = await self._session.connection()
-        match lookup:
-            case LaterEvents(stream, effective_at):
-                rows = await store.read_later(connection, tenant_id, stream, effective_at)
-                here = [
-                    event
-                    for event in draft.events
-                    if event.stream == stream and event.effective_at > effective_at
-                ]
-                return [*map(recorded, rows), *here]
-            case EventAt(position):
-                rows = await store.read_between(connection, tenant_id, position - 1, position + 1)
-                here = [event for event in draft.events if abs(event.position - position) <= 1]
-                return {event.position: event for event in (*map(recorded, rows), *here)}
-            case StockOf(product_id):
-                places = await self._projections.stocked_locations(
-                    connection, tenant_id, product_id
-                )
-                prefix = f"stock-{product_id}-"
-                changed = draft.changed_states(prefix)
-                elsewhere = {f"{prefix}{place}" for place in places} - changed.keys()
-                return bool(elsewhere) or any(map(has_stock, changed.values()))
-            case ActiveLocations():
-                listed = await self._projections.active_locations(connection, tenant_id)
-                for stream, state in draft.changed_states("location-").items():
-                    number = int(stream.partition("-")[2])
-                    if state.is_active and number not in listed:
-                        listed = [*listed, number]
-                    elif not state.is_active:
-                        listed = [listed_id for listed_id in listed if listed_id != number]
-                default = await self._owner_of((DEFAULT_LOCATION, ""))
-                return tuple(
-                    sorted(listed, key=lambda listed_id: (listed_id != default, listed_id))
-                )
-            case SerialsAt():
-                return await self._serials_at(connection, lookup)
-            case OwnerOf(alias):
-                return await self._owner_of(alias)
-            case HasVariants(product_id):
-                changed = draft.changed_states("product-")
-                found = await self._projections.variants_of(
-                    connection, tenant_id, product_id, len(changed) + 1
-                )
-                elsewhere = {f"product-{variant_id}" for variant_id in found} - changed.keys()
-                return bool(elsewhere) or any(
-                    state.variant_of == product_id and not state.discontinued
-                    for state in changed.values()
-                )
-
-    async def _owner_of(self, alias: Alias) -> int | None:
-        try:
-            return self.draft.find_alias(alias)
-        except Unread:
-            await self._load_aliases([alias])
-            return self.draft.find_alias(alias)
-
-    async def _serials_at(self, connection: Connection, lookup: SerialsAt) -> tuple[int, ...]:
-        """Return serials that are at a place by the tables, less and plus what this group moved."""
-        draft = self.draft
-        moved: dict[int, bool] = {}
-        for recorded_event in draft.events:
-            event = recorded_event.event
-            if isinstance(event, SerialMoved) and event.product_id == lookup.product_id:
-                here = event.location_id == lookup.location_id and event.status == lookup.status
-                moved[event.serial_id] = here
-        known = await self._projections.serials_at(
-            connection,
-            self._working_set.tenant_id,
-            lookup.product_id,
-            lookup.location_id,
-            lookup.status,
-            lookup.limit + len(moved),
-        )
-        found = [serial_id for serial_id in known if moved.get(serial_id, True)]
-        found += [serial_id for serial_id, here in moved.items() if here and serial_id not in known]
-        return tuple(found[: lookup.limit])
-
-    async def _settled(self) -> None:
-        if self._settle is not None:
-            await self._settle()
-            self._settle = None
-
 
 def _nothing_to_undo() -> None:
     return
-
-
-def _with_lookups(facts: Facts, wanted: Sequence[Lookup], found: Mapping[Lookup, Any]) -> Facts:
-    later: dict[str, Sequence[RecordedEvent]] = {}
-    events: dict[int, RecordedEvent] = {}
-    stocked: dict[int, bool] = {}
-    for lookup in wanted:
-        match lookup:
-            case LaterEvents(stream):
-                later[stream] = found[lookup]
-            case EventAt():
-                events.update(found[lookup])
-            case StockOf(product_id):
-                stocked[product_id] = found[lookup]
-            case _:
-                pass
-    return facts._replace(later=later, events=events, has_stock=stocked, found=found)

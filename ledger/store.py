@@ -288,12 +288,12 @@ async def append(
         '{"' + '","'.join([f"\\\\x{root.hex()}" for root in head.frontier]) + '"}',
         msgspec.json.encode(head.counters).decode(),
         head.recorded_at,
-        _joined(events.streams),
+        joined(events.streams),
         _SEPARATOR.join(map(str, events.versions)),
-        _same_or_joined(events.types),
-        _same_or_joined([str(version) for version in events.schema_versions]),
-        _joined(events.data),
-        "" if is_meta_shared else _joined(events.meta),
+        same_or_joined(events.types),
+        same_or_joined([str(version) for version in events.schema_versions]),
+        joined(events.data),
+        "" if is_meta_shared else joined(events.meta),
         events.effective_at,
         b"".join(events.leaf_hashes),
         *_idempotency_columns(idempotency),
@@ -306,18 +306,18 @@ def _idempotency_columns(rows: Sequence[IdempotencyRow]) -> tuple[str | bytes, .
     if not rows:
         return ("", b"", "", "", "", "", "", "")
     return (
-        _joined([row.key for row in rows]),
+        joined([row.key for row in rows]),
         b"".join([row.fingerprint for row in rows]),
         _SEPARATOR.join([row.request.hex() for row in rows]),
-        _same_or_joined(["t" if row.request_compressed else "f" for row in rows]),
-        _same_or_joined([str(row.status) for row in rows]),
+        same_or_joined(["t" if row.request_compressed else "f" for row in rows]),
+        same_or_joined([str(row.status) for row in rows]),
         _SEPARATOR.join([row.response.hex() for row in rows]),
-        _same_or_joined(["t" if row.response_compressed else "f" for row in rows]),
+        same_or_joined(["t" if row.response_compressed else "f" for row in rows]),
         _SEPARATOR.join([str(row.position) for row in rows]),
     )
 
 
-def _joined(values: Sequence[str]) -> str:
+def joined(values: Sequence[str]) -> str:
     """Return a column as one text; raise ValueError for a value that would pass for two."""
     text = _SEPARATOR.join(values)
     if text.count(_SEPARATOR) != len(values) - 1:
@@ -325,9 +325,10 @@ def _joined(values: Sequence[str]) -> str:
     return text
 
 
-def _same_or_joined(values: Sequence[str]) -> str:
+def same_or_joined(values: Sequence[str]) -> str:
+    """Return a column that has the same value in all rows as that; any other as one text."""
     first = values[0]
-    return first if values.count(first) == len(values) else _joined(values)
+    return first if values.count(first) == len(values) else joined(values)
 
 
 _EVENT_COLUMNS = """e.position, e.stream, e.version, e.type, e.schema_version,

@@ -68,13 +68,15 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 Render = Callable[[Sequence[Outcome]], Rendered]
 RenderItem = Callable[[Outcome], bytes]
 Finish = Callable[[Sequence[Outcome]], Sequence[Command]]
+Aborts = Callable[[Sequence[Outcome]], bool]
 SideEffect = Callable[[Connection, Sequence[Outcome]], Awaitable[None]]
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """Commands of one request, decided in order and committed in one transaction.
 
-    ``atomic``: when one is refused none has an effect. ``render`` makes the response, after
+    ``atomic``: when one is refused none has an effect; ``aborts`` is a rule of one's own for
+    that, asked when all are decided. ``render`` makes the response, after
     the decisions and before the commit, since the response is kept under the key in the same
     transaction; it must be pure. ``finish`` gives commands to decide after the others, which
     depend on how those went; when one of these is refused the submission has no effect.
@@ -87,6 +89,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     meta: Meta
     render: Render
     atomic: bool = True
+    aborts: Aborts | None = None
     render_item: RenderItem | None = None
     finish: Finish | None = None
     side_effect: SideEffect | None = None

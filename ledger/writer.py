@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -19,6 +19,22 @@ class Ticket(msgspec.Struct, frozen=True, gc=False):
     submission: Submission
     commands: int
     reply: "asyncio.Future[Reply]"
+
+
+def answer(ticket: Ticket, reply: Reply | BaseException) -> None:
+    """Give a waiting request its reply, unless it has gone away."""
+    if ticket.reply.done():
+        return
+    if isinstance(reply, Reply):
+        ticket.reply.set_result(reply)
+    else:
+        ticket.reply.set_exception(reply)
+
+
+def answer_all(tickets: Iterable[Ticket], error: BaseException) -> None:
+    """Give all that still wait an error."""
+    for ticket in tickets:
+        answer(ticket, error)
 
 
 class Flight(NamedTuple):

@@ -89,19 +89,16 @@ async def run_following(pool: Pool, feed: Feed, engine: Engine) -> None:
                 rows = []
             for tenant_id in {row[0] for row in rows} - known:
                 known.add(tenant_id)
-                for projection in engine.following:
-                    tasks.create_task(_run(pool, feed, projection, tenant_id))
+                tasks.create_task(_run(pool, feed, engine.following, tenant_id))
             await asyncio.sleep(TENANTS_POLL_S)
 
 
-async def _run(pool: Pool, feed: Feed, projection: Projection, tenant_id: int) -> None:
-    """Follow one tenant's log with one projection until it is parked."""
+async def _run(pool: Pool, feed: Feed, projections: Sequence[Projection], tenant_id: int) -> None:
+    """Follow one tenant's log."""
     retry_s = RETRY_MIN_S
     while True:
         try:
-            position = await catch_up(pool, projection, tenant_id)
-            if position is None:
-                return
+            position = await _catch_up(pool, projections, tenant_id)
             retry_s = RETRY_MIN_S
             news = cast(AsyncGenerator[object, None], feed.follow(tenant_id, position, batch=1))
             async with aclosing(news):
@@ -109,62 +106,100 @@ async def _run(pool: Pool, feed: Feed, projection: Projection, tenant_id: int) -
             # One fold of what gathers meanwhile costs a fraction of one for every commit.
             await asyncio.sleep(GATHER_S)
         except (*_TRANSIENT, asyncpg.PostgresError) as error:
-            log.warning(
-                "projection_retries",
-                projection=projection.name,
-                tenant_id=tenant_id,
-                error=str(error),
-                seconds=retry_s,
-            )
+            log.warning("projections_retry", tenant_id=tenant_id, error=str(error), seconds=retry_s)
             await asyncio.sleep(retry_s)
             retry_s = min(retry_s * 2, RETRY_MAX_S)
 
 
 async def catch_up(pool: Pool, projection: Projection, tenant_id: int) -> int | None:
-    """Fold what is new in the log; return the checkpoint, or None when the projection is parked.
+    """Fold what is new in the log with one projection; return its checkpoint, None when parked.
 
     Raises connection errors of asyncpg; every other error parks.
     """
+    await _catch_up(pool, [projection], tenant_id)
+    async with tenant_transaction(pool, tenant_id) as connection:
+        return (await _checkpoints(connection, [projection], tenant_id)).get(projection.name)
+
+
+async def _catch_up(pool: Pool, projections: Sequence[Projection], tenant_id: int) -> int:
+    """Fold what is new in the log; return the position that all but parked ones have reached.
+
+    Those at one checkpoint go on together: what they fold is read and decoded once. One that is
+    behind the others goes on alone up to where they are.
+    """
     while True:
         async with tenant_transaction(pool, tenant_id) as connection:
-            checkpoint = await _checkpoint(connection, projection, tenant_id)
-            if checkpoint is None:
-                return None
+            checkpoints = await _checkpoints(connection, projections, tenant_id)
             head = await head_position(connection, tenant_id)
-        if checkpoint >= head:
-            return checkpoint
+        behind = [p for p in projections if checkpoints.get(p.name, head) < head]
+        if not behind:
+            return head
+        first = min(checkpoints[p.name] for p in behind)
+        together = [p for p in behind if checkpoints[p.name] == first]
+        up_to = min(
+            (checkpoints[p.name] for p in behind if checkpoints[p.name] > first), default=head
+        )
         try:
-            await _advance(pool, projection, tenant_id, checkpoint, head)
+            await _advance(pool, together, tenant_id, first, up_to)
         except _TRANSIENT:
             raise
         except Exception as error:
-            # Some event of the batch cannot be folded: go on to the one before it, and park.
-            await _advance_singly(pool, projection, tenant_id, checkpoint, head, error)
+            # Some event of the batch cannot be folded by one of them: each goes on for itself,
+            # up to the one before it, and is parked there.
+            for projection in together:
+                await _advance_alone(pool, projection, tenant_id, first, up_to, error)
 
 
-async def _checkpoint(connection: Connection, projection: Projection, tenant_id: int) -> int | None:
-    """Return how far a projection is, 0 at first; None when it is parked."""
-    row = await connection.fetchrow(
-        """
-        INSERT INTO projections.checkpoint AS c (tenant_id, name, version, position)
-        VALUES ($1, $2, $3, 0) ON CONFLICT (tenant_id, name) DO NOTHING
-        RETURNING c.position, c.parked_at
-        """,
-        tenant_id,
-        projection.name,
-        projection.version,
-    ) or await connection.fetchrow(
-        "SELECT position, parked_at FROM projections.checkpoint WHERE tenant_id = $1 AND name = $2",
-        tenant_id,
-        projection.name,
-    )
-    assert row is not None, "the checkpoint was there or has just been made"
-    return row["position"] if row["parked_at"] is None else None
+async def _advance_alone(
+    pool: Pool,
+    projection: Projection,
+    tenant_id: int,
+    checkpoint: int,
+    up_to: int,
+    first_error: Exception,
+) -> None:
+    try:
+        await _advance(pool, [projection], tenant_id, checkpoint, up_to)
+    except _TRANSIENT:
+        raise
+    except Exception:
+        await _advance_singly(pool, projection, tenant_id, checkpoint, up_to, first_error)
+
+
+async def _checkpoints(
+    connection: Connection, projections: Sequence[Projection], tenant_id: int
+) -> dict[str, int]:
+    """Return how far projections are, 0 at first; parked ones are left out."""
+    names = [projection.name for projection in projections]
+    rows = await connection.fetch(_CHECKPOINTS, tenant_id, names)
+    if len(rows) < len(names):
+        versions = [projection.version for projection in projections]
+        await connection.execute(_FIRST_CHECKPOINTS, tenant_id, names, versions)
+        rows = await connection.fetch(_CHECKPOINTS, tenant_id, names)
+    return {name: position for name, position, is_parked in rows if not is_parked}
+
+
+_CHECKPOINTS: Final = """
+SELECT name, position, parked_at IS NOT NULL FROM projections.checkpoint
+WHERE tenant_id = $1 AND name = ANY ($2::text[])
+"""
+
+_FIRST_CHECKPOINTS: Final = """
+INSERT INTO projections.checkpoint (tenant_id, name, version, position)
+SELECT $1, p.name, p.version, 0 FROM unnest($2::text[], $3::integer[]) AS p (name, version)
+ON CONFLICT (tenant_id, name) DO NOTHING
+"""
+
+_MOVE: Final = """
+UPDATE projections.checkpoint SET position = $4
+WHERE tenant_id = $1 AND name = ANY ($2::text[]) AND position = $3 AND parked_at IS NULL
+RETURNING name
+"""
 
 
 async def _advance(
     pool: Pool,
-    projection: Projection,
+    projections: Sequence[Projection],
     tenant_id: int,
     checkpoint: int,
     up_to: int,
@@ -177,24 +212,17 @@ async def _advance(
     async with tenant_transaction(pool, tenant_id) as connection:
         # What a crash takes back, rows and checkpoint alike, is folded again.
         await connection.execute("SET LOCAL synchronous_commit = off")
-        types = folded_types([projection])
+        types = folded_types(projections)
         batch = await read_events(connection, tenant_id, checkpoint, up_to, types, limit)
         if batch is None:
             return checkpoint
-        moved = await connection.fetchval(
-            """
-            UPDATE projections.checkpoint SET position = $4
-            WHERE tenant_id = $1 AND name = $2 AND position = $3 AND parked_at IS NULL
-            RETURNING position
-            """,
-            tenant_id,
-            projection.name,
-            checkpoint,
-            batch.last,
-        )
-        mine = of_types(batch.events, projection.event_types)
-        if moved is not None and mine:
-            await projection.apply(connection, SCHEMA, tenant_id, mine)
+        names = [projection.name for projection in projections]
+        rows = await connection.fetch(_MOVE, tenant_id, names, checkpoint, batch.last)
+        moved = {row[0] for row in rows}
+        for projection in projections:
+            mine = of_types(batch.events, projection.event_types)
+            if mine and projection.name in moved:
+                await projection.apply(connection, SCHEMA, tenant_id, mine)
         return batch.last
 
 
@@ -211,7 +239,7 @@ async def _advance_singly(
     position = checkpoint
     try:
         for _ in range(1_000):
-            moved_to = await _advance(pool, projection, tenant_id, position, up_to, limit=1)
+            moved_to = await _advance(pool, [projection], tenant_id, position, up_to, limit=1)
             if moved_to == position:
                 return
             position = moved_to

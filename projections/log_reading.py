@@ -91,15 +91,22 @@ def is_unknown(stream: str, type_name: str) -> bool:
 
 
 async def read_ahead(
-    connection: Connection, tenant_id: int, after: int, up_to: int, types: Container[str]
+    connection: Connection,
+    tenant_id: int,
+    after: int,
+    up_to: int,
+    types: Container[str],
+    limit: int = READ_BATCH,
 ) -> AsyncGenerator[Batch, None]:
-    """Yield the events behind ``after`` up to ``up_to``, reading one batch ahead.
+    """Yield the events behind ``after`` up to ``up_to``, reading one batch of ``limit`` ahead.
 
     The connection must be used by nobody else meanwhile, and in a transaction of the tenant's.
     """
 
     def read(position: int) -> "asyncio.Task[Batch | None]":
-        return asyncio.create_task(read_events(connection, tenant_id, position, up_to, types))
+        return asyncio.create_task(
+            read_events(connection, tenant_id, position, up_to, types, limit)
+        )
 
     following = read(after)
     try:

@@ -39,7 +39,10 @@ SWAP_LOCK_WAIT_S: Final = 2.0
 OLD_READERS_WAIT_S: Final = 10.0
 CATCH_UP_ROUNDS_MAX: Final = 5
 CATCH_UP_EVENTS_SMALL: Final = 5_000
-BATCHES_AHEAD_MAX: Final = 2
+# A row that many events touch is written once a batch, and each batch is held by everybody who
+# folds it: so larger than what is read elsewhere, and few at a time.
+BATCH_EVENTS: Final = 40_000
+BATCHES_AHEAD_MAX: Final = 1
 
 Progress = Callable[[int, int], None]
 """Called with how many events are done, and of how many in all."""
@@ -252,7 +255,8 @@ class _Shadow:
             await set_tenant(self._reader, tenant_id)
             types = folded_types(self._projections)
             after = first
-            async with aclosing(read_ahead(self._reader, tenant_id, first, last, types)) as batches:
+            log_ahead = read_ahead(self._reader, tenant_id, first, last, types, BATCH_EVENTS)
+            async with aclosing(log_ahead) as batches:
                 async for batch in batches:
                     for queue in queues:
                         await queue.put(batch)

@@ -1,7 +1,7 @@
 """Group commit: every submission its own result, and none of them at another's expense."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from decimal import Decimal
 
 import asyncpg
@@ -282,6 +282,30 @@ async def test_tenants_are_written_side_by_side(ledger: Ledger, committer: Commi
         assert [row["position"] for row in rows] == list(range(1, 23))
 
 
+async def test_a_rule_of_ones_own_takes_a_submission_back_as_a_whole(
+    ledger: Ledger, desk: Desk
+) -> None:
+    """With two of three refused, nothing stays, not even the key; with one, the rest does."""
+
+    def most_refused(outcomes: Sequence[Outcome]) -> bool:
+        return sum(outcome.refusal is not None for outcome in outcomes) > 1
+
+    def rule(*commands: Command, key: str) -> Awaitable[Answer]:
+        return desk.do(*commands, key=key, atomic=False, aborts=most_refused)
+
+    done = await rule(receive(5), issue(99), issue(98), key="back")
+    assert [r.positions for r in done.results] == [(), (), ()]
+    assert [r.refused for r in done.results] == [None, "insufficient_stock", "insufficient_stock"]
+    assert await ledger.unrestricted(desk.tenant_id) == 0
+    assert await ledger.count(desk.tenant_id, "ledger.idempotency") == 0
+    # A lone command is taken back like others.
+    done = await desk.do(receive(7), atomic=False, aborts=lambda outcomes: True)
+    assert (done.refused, await ledger.unrestricted(desk.tenant_id)) == (None, 0)
+    done = await rule(receive(5), issue(99), issue(3), key="kept")
+    assert [len(r.positions) for r in done.results] == [1, 0, 1]
+    assert await ledger.unrestricted(desk.tenant_id) == 2
+
+
 async def test_a_transfer_and_a_claim_are_seen_by_the_next_command(
     ledger: Ledger, desk: Desk
 ) -> None:
@@ -306,3 +330,24 @@ async def test_closing_finishes_what_waits_and_takes_no_more(ledger: Ledger) -> 
         with pytest.raises(LedgerUnavailable):
             await committer.submit(submission(desk.tenant_id, adjust(1)))
     assert await ledger.unrestricted(desk.tenant_id) == 50
+
+
+async def test_a_writer_with_nothing_to_do_keeps_no_transaction_open(ledger: Ledger) -> None:
+    """Its next one is begun with each commit, and given up a moment later when nothing comes."""
+    async with ledger.committer() as committer:
+        desk = Desk(committer, await ledger.new_tenant())
+        await desk.shop()
+        for _ in range(3):
+            await desk.do(receive(1))
+        open_ones = (
+            "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
+            " AND datname = current_database()"
+        )
+        left = 1
+        for _ in range(100):
+            left = await ledger.value(desk.tenant_id, open_ones)
+            if not left:
+                break
+            await asyncio.sleep(0.05)
+        assert left == 0
+        assert (await desk.do(receive(1))).refused is None
