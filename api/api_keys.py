@@ -1,10 +1,11 @@
 """API keys: made, listed, revoked, and what they were used for (seed 003, "API Keys")."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
+from asyncpg import Record
 
 from api.context import Call
 from api.credentials import hash_api_key, key_prefix, masked, new_api_key
@@ -17,7 +18,14 @@ from api.reply import Reply, encode
 from api.writes import commit, json_body, made, no_body, rendered
 from ledger.store import Connection, tenant_transaction
 from ledger.submission import Outcome, Rendered
-from schemas.access import ApiKeyCreated, RecordApiKeyCreated, RevokeApiKey
+from schemas.access import (
+    ApiKeyCreated,
+    ApiKeyRotated,
+    RecordApiKeyCreated,
+    RevokeApiKey,
+    RotateApiKey,
+    Scope,
+)
 from schemas.http_access import (
     ApiKeyBody,
     ApiKeyCreatedReply,
@@ -30,14 +38,18 @@ from schemas.http_common import MessageReply
 
 routes = Routes("API keys")
 
+KEYS_MAX: Final = 1000
 ATTEMPTS_MAX: Final = 3
 _ID_TAKEN: Final = 409
 _BODY = BodyDecoder(ApiKeyBody)
 
 _LIST = """
-SELECT key_id, name, key_prefix, permissions, last_used_at, expires_at, revoked_at, created_at
-FROM access.api_key WHERE tenant_id = $1 ORDER BY key_id LIMIT 1000
+SELECT key_id, name, key_prefix, permissions, last_used_at, expires_at, revoked_at, created_at,
+       rotated_at, previous_valid_until
+FROM access.api_key WHERE tenant_id = $1 ORDER BY key_id LIMIT $2 OFFSET $3
 """
+
+_COUNT = "SELECT count(*) FROM access.api_key WHERE tenant_id = $1"
 
 
 @routes.add(
@@ -51,8 +63,7 @@ FROM access.api_key WHERE tenant_id = $1 ORDER BY key_id LIMIT 1000
 async def list_keys(call: Call) -> Reply:
     """All keys of the tenant, those revoked too. No key is ever shown again."""
     now = call.house.now()
-    async with reading(call) as read:
-        rows = await read.connection.fetch(_LIST, read.tenant_id)
+    rows, _, position = await listed(call, KEYS_MAX, 0)
     keys = [
         ApiKeyReply(
             id=row["key_id"],
@@ -61,13 +72,25 @@ async def list_keys(call: Call) -> Reply:
             permissions=row["permissions"],
             last_used_at=row["last_used_at"],
             expires_at=row["expires_at"],
-            is_active=row["revoked_at"] is None
-            and (row["expires_at"] is None or row["expires_at"] > now),
+            is_active=is_active(row, now),
             created_at=row["created_at"],
         )
         for row in rows
     ]
-    return answer(ApiKeysReply(api_keys=keys), read.position)
+    return answer(ApiKeysReply(api_keys=keys), position)
+
+
+async def listed(call: Call, limit: int, offset: int) -> tuple[list[Record], int, int]:
+    """Return keys of the caller's tenant, how many there are, and the position of the reading."""
+    async with reading(call) as read:
+        rows = await read.connection.fetch(_LIST, read.tenant_id, limit, offset)
+        total = await read.connection.fetchval(_COUNT, read.tenant_id)
+    return rows, total, read.position
+
+
+def is_active(row: Record, now: datetime) -> bool:
+    """Tell whether a key can be used."""
+    return row["revoked_at"] is None and (row["expires_at"] is None or row["expires_at"] > now)
 
 
 _NEXT_ID = "SELECT coalesce(max(key_id), 0) + 1 FROM access.api_key WHERE tenant_id = $1"
@@ -77,6 +100,14 @@ INSERT INTO access.api_key (tenant_id, key_id, name, key_prefix, key_hash, permi
                             created_by, created_at, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
+
+
+class MadeKey(NamedTuple):
+    """A key as the one reply shows it that has its secret, or, kept for replays, without."""
+
+    event: ApiKeyCreated
+    secret: str
+    created_at: datetime
 
 
 @routes.add(
@@ -94,20 +125,56 @@ async def create_key(call: Call) -> Reply:
     Idempotency-Key, the request is answered with the key masked."""
     raw = await json_body(call)
     body = _BODY.decode(raw)
-    if len(set(body.permissions)) != len(body.permissions):
+    expires_at = expiry(body.expires_at, call.house.now(), "expires_at")
+
+    def show(made: MadeKey) -> ApiKeyCreatedReply:
+        return ApiKeyCreatedReply(
+            id=made.event.key_id,
+            name=made.event.name,
+            key=made.secret,
+            permissions=made.event.permissions,
+            expires_at=made.event.expires_at,
+            created_at=made.created_at,
+        )
+
+    return await create(call, raw, body.name, body.permissions, expires_at, show)
+
+
+async def create(
+    call: Call,
+    raw: bytes,
+    name: str,
+    permissions: Sequence[Scope],
+    expires_at: datetime | None,
+    show: Callable[[MadeKey], msgspec.Struct],
+) -> Reply:
+    """Make a key of the caller's tenant; ``show`` makes the body of the reply."""
+    if len(set(permissions)) != len(permissions):
         raise Problem(
             "invalid_field", "permissions: name each permission once.", field="permissions"
         )
-    expires_at = _expiry(body.expires_at, call.house.now())
+    if "webhook" in permissions and len(permissions) > 1:
+        raise Problem(
+            "invalid_field",
+            "permissions: webhook stands alone; make another key for the rest.",
+            field="permissions",
+        )
     for attempt in range(1, ATTEMPTS_MAX + 1):
-        reply = await _create(call, raw, body, expires_at)
+        reply = await _create(call, raw, name, tuple(permissions), expires_at, show)
         # Where another process took the id at the same moment, the next one is tried.
         if reply.status != _ID_TAKEN or attempt == ATTEMPTS_MAX:
             return reply
     raise AssertionError("the loop returns")
 
 
-async def _create(call: Call, raw: bytes, body: ApiKeyBody, expires_at: datetime | None) -> Reply:
+async def _create(
+    call: Call,
+    raw: bytes,
+    name: str,
+    permissions: tuple[Scope, ...],
+    expires_at: datetime | None,
+    show: Callable[[MadeKey], msgspec.Struct],
+) -> Reply:
     caller = call.caller
     secret = new_api_key(caller.tenant_id)
     async with tenant_transaction(
@@ -118,9 +185,9 @@ async def _create(call: Call, raw: bytes, body: ApiKeyBody, expires_at: datetime
         RecordApiKeyCreated,
         {
             "key_id": key_id,
-            "name": body.name,
+            "name": name,
             "key_prefix": key_prefix(secret),
-            "permissions": body.permissions,
+            "permissions": permissions,
             "expires_at": expires_at,
         },
     )
@@ -128,20 +195,13 @@ async def _create(call: Call, raw: bytes, body: ApiKeyBody, expires_at: datetime
     def render(outcomes: Sequence[Outcome]) -> Rendered:
         if not outcomes[0].events:
             taken = Problem("id_taken", "Another API key was made at this moment; try again.")
-            return Rendered(_ID_TAKEN, encode(taken.document()))
+            return Rendered(_ID_TAKEN, call.family.reply(taken).body)
         recorded = outcomes[0].events[0]
         event = recorded.event
         assert isinstance(event, ApiKeyCreated)
-        reply = ApiKeyCreatedReply(
-            id=event.key_id,
-            name=event.name,
-            key=secret,
-            permissions=event.permissions,
-            expires_at=event.expires_at,
-            created_at=recorded.recorded_at,
-        )
-        kept = msgspec.structs.replace(reply, key=masked(secret))
-        return Rendered(201, encode(reply), encode(kept))
+        shown = MadeKey(event, secret, recorded.recorded_at)
+        kept = shown._replace(secret=masked(secret))
+        return Rendered(201, encode(show(shown)), encode(show(kept)))
 
     async def insert(connection: Connection, outcomes: Sequence[Outcome]) -> None:
         recorded = outcomes[0].events[0]
@@ -163,14 +223,76 @@ async def _create(call: Call, raw: bytes, body: ApiKeyBody, expires_at: datetime
     return await commit(call, raw, [command], render, side_effect=insert)
 
 
-def _expiry(text: str | None, now: datetime) -> datetime | None:
-    """Return the end of a day given as a date, or a time given with its zone."""
+_ROTATE = """
+UPDATE access.api_key
+SET key_hash = $3, key_prefix = $4, generation = $5, rotated_at = $6, previous_valid_until = $7,
+    previous_hash = CASE WHEN $7::timestamptz IS NOT NULL THEN key_hash END
+WHERE tenant_id = $1 AND key_id = $2
+"""
+
+
+class RotatedKey(NamedTuple):
+    """A key with its new secret, or, kept for replays, without."""
+
+    event: ApiKeyRotated
+    secret: str
+    rotated_at: datetime
+
+
+async def rotate(
+    call: Call,
+    raw: bytes,
+    key_id: int,
+    overlap_hours: int,
+    show: Callable[[RotatedKey], msgspec.Struct],
+) -> Reply:
+    """Give a key a new secret; the one before it stays good for so many hours.
+
+    ``show`` makes the body of the reply, the only one that has the secret.
+    """
+    caller = call.caller
+    secret = new_api_key(caller.tenant_id)
+    command = RotateApiKey(
+        key_id=key_id, key_prefix=key_prefix(secret), overlap_hours=overlap_hours
+    )
+
+    def render(outcomes: Sequence[Outcome]) -> Rendered:
+        recorded = outcomes[0].events[0]
+        event = recorded.event
+        assert isinstance(event, ApiKeyRotated)
+        shown = RotatedKey(event, secret, recorded.recorded_at)
+        kept = shown._replace(secret=masked(secret))
+        return Rendered(200, encode(show(shown)), encode(show(kept)))
+
+    async def replace(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+        recorded = outcomes[0].events[0]
+        event = recorded.event
+        assert isinstance(event, ApiKeyRotated)
+        await connection.execute(
+            _ROTATE,
+            caller.tenant_id,
+            event.key_id,
+            hash_api_key(secret),
+            event.key_prefix,
+            event.generation,
+            recorded.recorded_at,
+            event.old_valid_until,
+        )
+
+    return await commit(call, raw, [command], render, side_effect=replace)
+
+
+def expiry(text: str | None, now: datetime, field: str) -> datetime | None:
+    """Return the end of a day given as a date, or a time given with its zone.
+
+    Raise Problem (400) naming the field for anything else, and for what does not lie ahead.
+    """
     if text is None:
         return None
     wrong = Problem(
         "invalid_field",
-        "expires_at: must be a date such as 2027-01-31, or a time with its zone.",
-        field="expires_at",
+        f"{field}: must be a date such as 2027-01-31, or a time with its zone.",
+        field=field,
     )
     try:
         if len(text) == 10:
@@ -184,7 +306,7 @@ def _expiry(text: str | None, now: datetime) -> datetime | None:
         raise wrong
     if not now < expires_at < datetime(2200, 1, 1, tzinfo=UTC):
         raise Problem(
-            "invalid_field", "expires_at: must lie ahead, before the year 2200.", field="expires_at"
+            "invalid_field", f"{field}: must lie ahead, before the year 2200.", field=field
         )
     return expires_at.astimezone(UTC)
 
@@ -207,7 +329,11 @@ WHERE tenant_id = $1 AND key_id = $2 AND revoked_at IS NULL
 async def revoke_key(call: Call) -> Reply:
     """End a key at once: every request with it gets 401 from here on. One that is revoked
     already stays so."""
-    key_id = path_id(call)
+    return await revoke(call, path_id(call), MessageReply(message="API key revoked"))
+
+
+async def revoke(call: Call, key_id: int, reply: msgspec.Struct) -> Reply:
+    """End a key of the caller's tenant, all secrets of it; raise Problem (404) for none."""
     body = await no_body(call)
     caller = call.caller
     async with tenant_transaction(
@@ -221,7 +347,7 @@ async def revoke_key(call: Call) -> Reply:
     if known is None:
         raise Problem("not_found", f"There is no API key with id {key_id}.")
 
-    async def revoke(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+    async def end(connection: Connection, outcomes: Sequence[Outcome]) -> None:
         await connection.execute(
             _REVOKE, caller.tenant_id, key_id, outcomes[0].events[0].recorded_at
         )
@@ -230,8 +356,8 @@ async def revoke_key(call: Call) -> Reply:
         call,
         body,
         [RevokeApiKey(key_id=key_id)],
-        lambda outcomes: rendered(200, MessageReply(message="API key revoked")),
-        side_effect=revoke,
+        lambda outcomes: rendered(200, reply),
+        side_effect=end,
     )
 
 

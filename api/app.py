@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Final
 
 from litestar import Litestar, Request
@@ -18,11 +19,17 @@ from api import (
     books,
     categories,
     customers,
+    demand,
     external,
     external_orders,
+    import_batches,
+    integration_keys,
+    integration_links,
     inventory,
     ledger_commands,
     ledger_events,
+    ledger_proofs,
+    listings,
     operations,
     order_actions,
     orders,
@@ -36,12 +43,22 @@ from api import (
     suppliers,
     users,
     warehouses,
+    webhook_deliveries,
+    webhook_log,
+    webhooks,
 )
 from api.auth import SignIn
+from api.dialects import mihwar
+from api.dialects.mipos import inventory as mipos_inventory
+from api.dialects.mipos import webhooks as mipos_webhooks
+from api.dialects.woocommerce import catalogue as woocommerce_catalogue
+from api.dialects.woocommerce import inventory as woocommerce_inventory
+from api.dialects.woocommerce import webhook as woocommerce_webhook
 from api.endpoint import Endpoint, reply_to
 from api.gate import Gate
 from api.house import House
-from api.metrics import observe_group
+from api.metrics import QUEUED, observe_group
+from api.metrics_together import MetricsTogether
 from api.openapi import openapi_document
 from api.problems import Family, Problem
 from api.reply import Reply, encode
@@ -64,14 +81,29 @@ RESOURCES: Final = (
     batches,
     serials,
     reports,
+    demand,
+    import_batches,
     books,
     api_keys,
+    integration_keys,
+    mihwar,
     users,
     external,
     external_orders,
     ledger_commands,
     ledger_events,
+    ledger_proofs,
     operations,
+    listings,
+    woocommerce_inventory,
+    woocommerce_catalogue,
+    woocommerce_webhook,
+    webhook_log,
+    integration_links,
+    mipos_inventory,
+    mipos_webhooks,
+    webhooks,
+    webhook_deliveries,
 )
 
 
@@ -80,15 +112,22 @@ def endpoints() -> list[Endpoint]:
     return [endpoint for resource in RESOURCES for endpoint in resource.routes.endpoints]
 
 
-def create_app(house: House) -> Litestar:
-    """Return the ASGI application that serves a house."""
+def create_app(house: House, together: Path | None = None) -> Litestar:
+    """Return the ASGI application that serves a house.
+
+    ``together`` is the folder where the API processes of one service find each other, if there
+    are several.
+    """
     usage = UsageLog(house.pool)
+    metrics = MetricsTogether(together)
+    QUEUED.set_function(lambda: house.committer.queued_commands)
 
     @asynccontextmanager
     async def beside(_app: Litestar) -> AsyncGenerator[None]:
         await usage.start()
         try:
-            yield
+            async with metrics.told():
+                yield
         finally:
             await usage.stop()
 
@@ -102,6 +141,7 @@ def create_app(house: House) -> Litestar:
             {
                 "sign_in": SignIn(),
                 "usage": usage,
+                "metrics": metrics,
                 "openapi": encode(openapi_document(endpoints(), _version())),
             }
         ),

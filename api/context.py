@@ -91,7 +91,7 @@ class Call:
         caller = self.caller
         return Meta(
             actor=caller.actor,
-            source="api",
+            source=self.family.source,
             actor_name=caller.name,
             correlation_id=self.request_id,
             idempotency_key=idempotency_key,

@@ -112,10 +112,14 @@ def _decimal_fields(kind: inspect.Type) -> set[str]:
         return {name for member in kind.types for name in _decimal_fields(member)}
     if isinstance(kind, inspect.ListType | inspect.VarTupleType):
         return _decimal_fields(kind.item_type)
+    if isinstance(kind, inspect.Metadata):
+        return _decimal_fields(kind.type)
     return set()
 
 
 def _holds_decimal(kind: inspect.Type) -> bool:
+    if isinstance(kind, inspect.Metadata):
+        return _holds_decimal(kind.type)
     if isinstance(kind, inspect.UnionType):
         return any(_holds_decimal(member) for member in kind.types)
     return isinstance(kind, inspect.DecimalType)

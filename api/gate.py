@@ -68,7 +68,7 @@ class Gate:
         call = Call(self._house, scope, receive, headers, request_id)
         token = CURRENT.set(call)
         try:
-            secret = credential_of(headers)
+            secret = credential_of(headers, scope["path"])
             if secret is not None:
                 call.principal = self._verifier.remembered(secret)
                 if call.principal is None:

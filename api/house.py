@@ -2,20 +2,34 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Protocol
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from ledger.committer import GroupReport
 from ledger.feed import Feed
 from ledger.store import Pool
 from ledger.submission import Reply as CommitReply
 from ledger.submission import Submission
+from projections.webhook_sending import Policy
+from schemas.http_woocommerce import Rollback
+
+
+class WooCommerceSettings(NamedTuple):
+    """How many items a request may have, and what becomes of it where some of them fail."""
+
+    items_max: int
+    rollback: Rollback
+    rollback_percent: int
 
 
 class ApiSettings(Protocol):
     """The settings that the API reads.
 
     ``jwt_secret`` signs sessions (32 characters and more); ``body_bytes_max`` bounds a bulk
-    body, ``bulk_commands_max`` the commands in one; ``access_log`` turns on a line a request.
+    body, ``ingestion_body_bytes_max`` one that is taken in as it arrives, in part by way of a file
+    in ``data_dir``; ``bulk_commands_max`` bounds the commands in one; ``access_log`` turns on a
+    line a request.
+    ``webhooks`` says which addresses webhooks may go to.
     """
 
     @property
@@ -26,6 +40,14 @@ class ApiSettings(Protocol):
     def bulk_commands_max(self) -> int: ...
     @property
     def access_log(self) -> bool: ...
+    @property
+    def ingestion_body_bytes_max(self) -> int: ...
+    @property
+    def data_dir(self) -> Path: ...
+    @property
+    def woocommerce(self) -> WooCommerceSettings: ...
+    @property
+    def webhooks(self) -> Policy: ...
 
 
 class Submitter(Protocol):

@@ -26,6 +26,7 @@ from schemas.http_ledger import (
     IdempotencyKey,
     Mode,
 )
+from schemas.listing import ListingCommand
 from schemas.location import LocationCommand, OpenLocation, ReviseLocation
 from schemas.lot import LotCommand
 from schemas.order import OrderCommand
@@ -45,6 +46,7 @@ CLIENT_COMMANDS: Final[Mapping[str, type[Command]]] = {
         CategoryCommand,
         LotCommand,
         LocationCommand,
+        ListingCommand,
         CustomerCommand,
         PriceTierCommand,
         OrderCommand,

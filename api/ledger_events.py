@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, cast
 
@@ -17,6 +16,7 @@ from api.reads import answer, reading
 from api.reply import NDJSON, Reply, StreamReply
 from ledger.aliases import LOCATION, SKU, fold
 from ledger.feed import READ_LIMIT_MAX, SCAN_POSITIONS_MAX, EventFilter, RawEvent
+from ledger.showing import event_json
 from ledger.store import read_head
 from projections import stock_queries
 from projections.aliases import find_aliases
@@ -54,24 +54,6 @@ def _filter(values: dict[str, Any]) -> EventFilter:
         recorded_from=values["recorded_from"],
         recorded_to=values["recorded_to"],
     )
-
-
-def event_json(event: RawEvent) -> bytes:
-    """Return an event as JSON; its data and meta are passed on as they are stored."""
-    return (
-        f'{{"position":{event.position},"stream":{_quoted(event.stream)},'
-        f'"version":{event.version},"type":{_quoted(event.type)},'
-        f'"schema_version":{event.schema_version},"effective_at":"{_instant(event.effective_at)}",'
-        f'"recorded_at":"{_instant(event.recorded_at)}","data":{event.data},"meta":{event.meta}}}'
-    ).encode()
-
-
-def _quoted(text: str) -> str:
-    return msgspec.json.encode(text).decode()
-
-
-def _instant(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 @routes.add(

@@ -67,6 +67,7 @@ def openapi_document(endpoints: Iterable[Endpoint], version: str) -> dict[str, A
             "schemas": _plain(components),
             "securitySchemes": {
                 "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "webhook_secret": {"type": "apiKey", "in": "header", "name": "X-Webhook-Secret"},
                 "bearer": {
                     "type": "http",
                     "scheme": "bearer",
@@ -83,8 +84,14 @@ def _types(endpoints: Iterable[Endpoint]) -> Iterator[Any]:
         if endpoint.body is not None:
             yield endpoint.body
         for reply in endpoint.replies.values():
-            if reply is not None and not isinstance(reply, Media):
-                yield reply
+            for each in _alternatives(reply):
+                if each is not None and not isinstance(each, Media):
+                    yield each
+
+
+def _alternatives(reply: Any) -> tuple[Any, ...]:
+    """Return what a reply may be; several media types are declared as a tuple."""
+    return cast("tuple[Any, ...]", reply) if isinstance(reply, tuple) else (reply,)
 
 
 def _operation(endpoint: Endpoint) -> dict[str, Any]:
@@ -116,6 +123,8 @@ def _operation_id(endpoint: Endpoint) -> str:
 
 def _security(endpoint: Endpoint) -> list[dict[str, list[str]]]:
     schemes: list[dict[str, list[str]]] = []
+    if endpoint.scope == "webhook":
+        return [{"webhook_secret": []}]
     if endpoint.scope is not None:
         schemes.append({"api_key": []})
     if not endpoint.is_public:
@@ -165,10 +174,14 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, reply in endpoint.replies.items():
         response: dict[str, Any] = {"description": "Done" if status < 300 else "See the body"}
-        if isinstance(reply, Media):
-            response["content"] = {reply.media_type: {"schema": dict(reply.schema)}}
-        elif reply is not None:
-            response["content"] = {"application/json": {"schema": _reference(reply)}}
+        content: dict[str, Any] = {}
+        for each in _alternatives(reply):
+            if isinstance(each, Media):
+                content[each.media_type] = {"schema": dict(each.schema)}
+            elif each is not None:
+                content["application/json"] = {"schema": _reference(each)}
+        if content:
+            response["content"] = content
         if endpoint.commits:
             response["headers"] = {
                 "Ledger-Position": {"schema": {"type": "integer"}},

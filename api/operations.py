@@ -5,17 +5,20 @@ from importlib import resources
 from typing import Final
 
 import asyncpg
-from prometheus_client import generate_latest
 
 from api.context import Call
 from api.endpoint import Media, Routes
-from api.metrics import LAG, PARKED, QUEUED
+from api.metrics import LAG, PARKED
 from api.problems import Problem, every_kind, type_uri
+from api.relay_metrics import RELAY
 from api.reply import Reply, encode
+from api.webhook_metrics import WEBHOOKS
 from ledger.session import CONNECTION_LOST
 from ledger.store import Pool
 from projections.engine import FOLLOWING
 from projections.following import standings
+from projections.relay import relay_standing
+from projections.webhook_queue import webhook_depth
 from schemas.http_common import HealthReply, ProblemKindReply, ProblemKindsReply
 
 routes = Routes("Operations")
@@ -55,12 +58,16 @@ async def ready(call: Call) -> Reply:
 
 
 async def _tell_following(pool: Pool) -> None:
-    """Set what is told of the following projections; nothing, while the database is away."""
+    """Set what is told of those that follow the log; nothing, while the database is away."""
     LAG.clear()
     PARKED.clear()
+    RELAY.standing = None
+    WEBHOOKS.depth = None
     try:
         async with asyncio.timeout(READY_TIMEOUT_S):
             found = await standings(pool, [projection.name for projection in FOLLOWING])
+            RELAY.standing = await relay_standing(pool)
+            WEBHOOKS.depth = await webhook_depth(pool)
     except (asyncpg.PostgresError, *CONNECTION_LOST):
         return
     for name, standing in found.items():
@@ -70,10 +77,11 @@ async def _tell_following(pool: Pool) -> None:
 
 @routes.add("GET", "/metrics", "Metrics", role=None, scope=None, replies={200: Media("text/plain")})
 async def metrics(call: Call) -> Reply:
-    """Figures for Prometheus. They tell nothing of any tenant's data."""
-    QUEUED.set(call.house.committer.queued_commands)
+    """Figures for Prometheus, of all API processes together. They tell nothing of any tenant's
+    data."""
     await _tell_following(call.house.pool)
-    return Reply(200, generate_latest(), media_type=b"text/plain; version=0.0.4; charset=utf-8")
+    text = await call.scope["litestar_app"].state.metrics.text()
+    return Reply(200, text, media_type=b"text/plain; version=0.0.4; charset=utf-8")
 
 
 @routes.add(

@@ -12,6 +12,7 @@ import asyncpg
 import msgspec
 
 from api.reply import PROBLEM, Headers, Reply, encode
+from ledger.checkpoints import HistoryChanged
 from ledger.domain import refusals
 from ledger.domain.decision import Refusal
 from ledger.errors import (
@@ -44,6 +45,8 @@ KINDS: Final[dict[str, Kind]] = {
     "wrong_login": Kind(401, "The address or the password is wrong", "Invalid credentials"),
     "forbidden": Kind(403, "These credentials may not do that"),
     "not_found": Kind(404, "There is nothing here"),
+    "webhook_delivery_not_found": Kind(404, "There is no such webhook delivery"),
+    "webhook_replay_not_found": Kind(404, "There is no such webhook replay"),
     "product_not_found": Kind(404, "There is no such product", "Product not found"),
     "order_not_found": Kind(404, "There is no such order", "Order not found"),
     "location_not_found": Kind(404, "There is no such location", "Warehouse not found"),
@@ -56,6 +59,7 @@ KINDS: Final[dict[str, Kind]] = {
     "command_refused": Kind(409, "The command is refused"),
     "batch_refused": Kind(409, "A command of the batch is refused"),
     "location_code_taken": Kind(409, "The code is taken", "Warehouse code already exists"),
+    "webhook_not_verified": Kind(409, "The receiver did not answer the challenge"),
     "id_taken": Kind(409, "Another one was made at the same moment"),
     "illegal_purchase_transition": Kind(
         409, "The purchase order cannot get to that status from the one it has"
@@ -72,6 +76,7 @@ KINDS: Final[dict[str, Kind]] = {
     "internal": Kind(500, "Something went wrong in here"),
     "too_many_followers": Kind(503, "Too many clients follow the log"),
     "queue_full": Kind(503, "Too many commands are waiting"),
+    "history_changed": Kind(503, "The log is not what has been signed of it"),
     "unavailable": Kind(503, "The ledger cannot be reached"),
     "outcome_unknown": Kind(503, "Whether the command took effect is unknown"),
 }
@@ -151,7 +156,8 @@ class Family(NamedTuple):
 
     ``reply`` makes the response of a problem, ``status`` tells the status it has for a code, and
     ``document`` is the type of its body, of ``media_type``. Paths that begin with ``prefix`` are
-    answered like that even where there is no route.
+    answered like that even where there is no route. ``source`` is how the log names the API
+    that events came by.
     """
 
     reply: Callable[[Problem], Reply]
@@ -159,6 +165,7 @@ class Family(NamedTuple):
     document: Any
     media_type: str
     prefix: str
+    source: str = "api"
 
 
 def _status(code: str) -> int:
@@ -207,6 +214,8 @@ def of_exception(exception: Exception) -> Problem | None:
             )
         case CredentialRevoked():
             return unauthenticated(str(exception))
+        case HistoryChanged():
+            return Problem("history_changed", f"{exception}; tell the operator of this service.")
         case asyncpg.InvalidAuthorizationSpecificationError():
             return unauthenticated(
                 "This credential is no longer valid; sign in again or use another API key."
@@ -250,7 +259,7 @@ def _field(path: str) -> str | None:
     return field or None
 
 
-_FIRST_WORD = re.compile(r"^([a-z_]+) must ")
+_FIRST_WORD = re.compile(r"^([a-z][a-zA-Z_]*) must ")
 _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
 _MISSING_FIELD = re.compile(r"missing required field `([^`]*)`")
 
@@ -274,7 +283,7 @@ def _plainer(message: str) -> str:
 
 def _sentence(text: str) -> str:
     """Return text as a sentence; one that begins with a field's name keeps it as it is."""
-    if not re.match(r"[a-z_\[\].0-9]+(:| must )", text):
+    if not re.match(r"[a-z][a-zA-Z_\[\].0-9]*(:| must )", text):
         text = text[:1].upper() + text[1:]
     return text if text.endswith(".") else text + "."
 

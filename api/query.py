@@ -1,7 +1,7 @@
 """Query parameters: declared once for the route and for OpenAPI, and parsed strictly.
 
-Unknown parameters are ignored, as in seed 003's service; a wrong value of a known one is
-refused with its name.
+Unknown parameters are ignored, as in seed 003's service, but where a route asks for
+`refuse_unknown`; a wrong value of a known one is refused with its name.
 """
 
 from datetime import UTC, date, datetime
@@ -88,6 +88,23 @@ def parse_query(raw: bytes, parameters: tuple[Parameter, ...]) -> dict[str, Any]
             continue
         values[parameter.name] = _parse(parameter, text)
     return values
+
+
+def refuse_unknown(raw: bytes, parameters: tuple[Parameter, ...]) -> None:
+    """Raise Problem (400) naming what a query has that is none of the parameters.
+
+    For routes that no seed has: a misspelt filter would otherwise give everything. To be called
+    after `parse_query`, which has bounded the query.
+    """
+    known = {parameter.name for parameter in parameters}
+    given = dict(parse_qsl(raw.decode("ascii"), keep_blank_values=True))
+    unknown = next((name for name in given if name not in known), None)
+    if unknown is not None:
+        raise Problem(
+            "invalid_parameter",
+            f"{unknown[:60]!r} is no parameter here; there are {', '.join(sorted(known))}.",
+            field=unknown[:60],
+        )
 
 
 def _parse(parameter: Parameter, text: str) -> Any:

@@ -19,7 +19,7 @@ from api.problems import Problem
 from api.query import LIMIT, MIN_POSITION, PAGE, Parameter
 from api.reads import Reading, answer, money, reading, trimmed
 from api.reply import Reply
-from projections import stock_queries, valuation_queries
+from projections import stock_queries, valuation_places, valuation_queries
 from projections.books import books_of
 from projections.money import in_cents
 from projections.order_queries import OrderFilter, day_start, orders
@@ -55,16 +55,18 @@ _EXACT: Final = Context(prec=60, rounding=ROUND_HALF_UP)
 _FROM = Parameter("from", "date", "First business day; the first of the last day's month if not")
 _TO = Parameter("to", "date", "Last business day; today if not")
 _PRODUCT = Parameter("product_id", "integer", "Only this product", minimum=1)
+_WAREHOUSE = Parameter("warehouse_id", "integer", "Only at this warehouse", minimum=1)
 _RANGE = (_FROM, _TO)
 _FINANCIAL = (
     *_RANGE,
     Parameter("group_by", "string", "Length of a period", "day", values=("day", "week", "month")),
+    _WAREHOUSE,
     MIN_POSITION,
 )
 _INVENTORY = (
     Parameter("valuation_date", "date", "At the end of this business day; today if not"),
     _PRODUCT,
-    Parameter("warehouse_id", "integer", "Only at this warehouse", minimum=1),
+    _WAREHOUSE,
     PAGE,
     LIMIT,
     MIN_POSITION,
@@ -73,6 +75,7 @@ _COGS = (
     *_RANGE,
     Parameter("group_by", "string", "Add the cost by period", values=("day", "week", "month")),
     _PRODUCT,
+    _WAREHOUSE,
     PAGE,
     # The document shows all products in one answer, and no total.
     Parameter("limit", "integer", "Products per page", 1_000, 1, 1_000),
@@ -145,13 +148,14 @@ async def get_financial(call: Call) -> Reply:
     given back is taken off. Figures are of the position that Ledger-Position tells."""
     values = query(call, _FINANCIAL)
     async with reading(call, values["min_position"], following=(Sales.name, _VALUATION)) as read:
-        first, last = await _range(read, call, values)
+        first, last = await report_range(read, call, values)
         group_by: GroupBy = values["group_by"]
         periods = periods_of(first, last, group_by)
-        days = await sales_by_day(read.connection, read.tenant_id, first, last)
-        costs = await valuation_queries.cogs_of_periods(
-            read.connection, read.tenant_id, [(each.first, each.last) for each in periods]
+        warehouse_id: int | None = values["warehouse_id"]
+        days = await sales_by_day(
+            read.connection, read.tenant_id, first, last, location_id=warehouse_id
         )
+        costs = await _costs_of(read, periods, warehouse_id)
     with localcontext(_EXACT):
         by_period = dict.fromkeys((each.label for each in periods), _ZERO)
         for sold in days:
@@ -239,7 +243,8 @@ async def get_inventory_report(call: Call) -> Reply:
 )
 async def get_cogs(call: Call) -> Reply:
     """What the goods cost that were sold on a range of business days, by product, returns taken
-    off at what they cost when they went out."""
+    off at what they cost when they went out. Of one warehouse it is its share of what a day's
+    sales of a product cost, by the units it sold; the warehouses add up to the whole."""
     values = query(call, _COGS)
     if values["group_by"] is not None and values["product_id"] is not None:
         raise Problem(
@@ -248,16 +253,21 @@ async def get_cogs(call: Call) -> Reply:
             field="group_by",
         )
     async with reading(call, values["min_position"], following=(_VALUATION,)) as read:
-        first, last = await _range(read, call, values)
-        costs = await valuation_queries.cogs_of_products(
-            read.connection, read.tenant_id, first, last
-        )
+        first, last = await report_range(read, call, values)
+        warehouse_id: int | None = values["warehouse_id"]
+        connection, tenant_id = read.connection, read.tenant_id
+        if warehouse_id is None:
+            costs = await valuation_queries.cogs_of_products(connection, tenant_id, first, last)
+        else:
+            costs = await valuation_places.cogs_of_products_at(
+                connection, tenant_id, warehouse_id, first, last
+            )
         if values["product_id"] is not None:
             costs = [cost for cost in costs if cost.product_id == values["product_id"]]
         rounded = in_cents([cost.cogs for cost in costs])
         shown = _page(list(zip(costs, rounded, strict=True)), values)
         products = await _products(read, (cost.product_id for cost, _ in shown))
-        periods = await _cogs_periods(read, first, last, values["group_by"])
+        periods = await _cogs_periods(read, first, last, values["group_by"], warehouse_id)
     items = [
         CogsItem(
             product_id=cost.product_id,
@@ -350,7 +360,7 @@ async def _today(read: Reading, now: datetime) -> tuple[date, str]:
     return now.astimezone(ZoneInfo(time_zone)).date(), time_zone
 
 
-async def _range(read: Reading, call: Call, values: Mapping[str, Any]) -> tuple[date, date]:
+async def report_range(read: Reading, call: Call, values: Mapping[str, Any]) -> tuple[date, date]:
     """Return a report's first and last day; raise Problem (400) for no range, or a long one."""
     last: date = values["to"] or (await _today(read, call.house.now()))[0]
     first: date = values["from"] or last.replace(day=1)
@@ -391,15 +401,29 @@ def _unit_cost(cost: ProductCogs) -> str | None:
         return money((cost.cogs / cost.units_sold).quantize(_UNIT_COST))
 
 
+async def _costs_of(
+    read: Reading, periods: Sequence[Period], warehouse_id: int | None
+) -> list[Decimal]:
+    """Return what sales cost in each period, everywhere or at one warehouse."""
+    days = [(each.first, each.last) for each in periods]
+    if warehouse_id is None:
+        return await valuation_queries.cogs_of_periods(read.connection, read.tenant_id, days)
+    return await valuation_places.cogs_of_periods_at(
+        read.connection, read.tenant_id, warehouse_id, days
+    )
+
+
 async def _cogs_periods(
-    read: Reading, first: date, last: date, group_by: GroupBy | None
+    read: Reading,
+    first: date,
+    last: date,
+    group_by: GroupBy | None,
+    warehouse_id: int | None,
 ) -> list[CogsPeriod] | msgspec.UnsetType:
     if group_by is None:
         return msgspec.UNSET
     periods = periods_of(first, last, group_by)
-    costs = await valuation_queries.cogs_of_periods(
-        read.connection, read.tenant_id, [(each.first, each.last) for each in periods]
-    )
+    costs = await _costs_of(read, periods, warehouse_id)
     return [
         CogsPeriod(period=each.label, cogs=trimmed(cost))
         for each, cost in zip(periods, in_cents(costs), strict=True)

@@ -7,16 +7,16 @@ from typing import Final
 
 from api.context import Call
 from api.reads import Reading, reading
-from ledger.store import tenant_transaction
 from projections.valuation_queries import ValuedLevel, inventory_value
 
 VALUATION: Final = "valuation"
 
+# By the books as they are written with the events: the valuation hears of a change later.
 _AT_STANDARD = """
 SELECT NOT EXISTS (
-    SELECT FROM projections.cost_books WHERE tenant_id = $1 AND method <> 'standard'
+    SELECT FROM projections.books WHERE tenant_id = $1 AND valuation_method <> 'standard'
 ) AND NOT EXISTS (
-    SELECT FROM projections.cost_product WHERE tenant_id = $1 AND method <> 'standard'
+    SELECT FROM projections.books_product WHERE tenant_id = $1 AND valuation_method <> 'standard'
 )
 """
 
@@ -31,14 +31,9 @@ async def reading_values(
     projection, and so is of this very instant. Otherwise the snapshot is one that the valuation
     has reached. Raises what `reading` raises.
     """
-    caller = call.caller
-    async with tenant_transaction(
-        call.house.pool, caller.tenant_id, credential=caller.credential
-    ) as connection:
-        at_standard: bool = await connection.fetchval(_AT_STANDARD, caller.tenant_id)
-    if at_standard:
-        async with reading(call, min_position) as read:
+    async with reading(call, min_position) as read:
+        if await read.connection.fetchval(_AT_STANDARD, read.tenant_id):
             yield read, None
-    else:
-        async with reading(call, min_position, following=(VALUATION,)) as read:
-            yield read, await inventory_value(read.connection, read.tenant_id, date.max)
+            return
+    async with reading(call, min_position, following=(VALUATION,)) as read:
+        yield read, await inventory_value(read.connection, read.tenant_id, date.max)

@@ -14,17 +14,23 @@ import jwt
 from api.context import Principal
 from api.credentials import hash_api_key, is_well_formed, read_session, tenant_of_key
 from api.problems import unauthenticated
+from ledger.domain.access import key_credential
 from ledger.store import Pool, tenant_transaction
 
+INBOUND_WEBHOOKS: Final = "/wp-json/mulopimfwc/v1/webhook/"
 REMEMBERED_MAX: Final = 10_000
 REMEMBERED_S: Final = 60.0
 _SECRET_BYTES_MAX: Final = 4096
 
 _TENANT_OF_KEY = "SELECT tenant_id FROM access.tenant_of_key($1)"
 
+# The secret before the last one may still be good; it has an end of its own.
 _KEY = """
-SELECT key_id, name, permissions, expires_at, revoked_at
-FROM access.api_key WHERE tenant_id = $1 AND key_hash = $2
+SELECT key_id, name, permissions, revoked_at,
+       CASE WHEN key_hash = $2 THEN generation ELSE generation - 1 END AS generation,
+       CASE WHEN key_hash = $2 THEN expires_at
+            ELSE least(expires_at, previous_valid_until) END AS expires_at
+FROM access.api_key WHERE tenant_id = $1 AND (key_hash = $2 OR previous_hash = $2)
 """
 
 
@@ -103,7 +109,7 @@ class Verifier:
             raise wrong
         expires_at = None if row["expires_at"] is None else row["expires_at"].timestamp()
         if expires_at is not None and expires_at <= time.time():
-            raise unauthenticated("This API key has expired; make a new one.")
+            raise unauthenticated("This API key has expired; use its new secret, or a new key.")
         scopes = tuple(row["permissions"])
         key_id: int = row["key_id"]
         return Principal(
@@ -113,14 +119,19 @@ class Verifier:
             name=row["name"],
             role="admin" if "write" in scopes else "staff",
             scopes=scopes,
-            credential=("key", key_id),
+            credential=("key", key_credential(key_id, row["generation"])),
             actor=f"key:{key_id}",
             expires_at=expires_at,
         )
 
 
-def credential_of(headers: dict[bytes, bytes]) -> bytes | None:
-    """Return the credential a request carries, from X-API-Key or as a bearer; None without one."""
+def credential_of(headers: dict[bytes, bytes], path: str = "") -> bytes | None:
+    """Return the credential a request carries, from X-API-Key or as a bearer; None without one.
+
+    What is pushed to an inbound webhook has its own header, and no other counts there.
+    """
+    if path.startswith(INBOUND_WEBHOOKS):
+        return headers.get(b"x-webhook-secret")
     secret = headers.get(b"x-api-key")
     if secret is not None:
         return secret

@@ -33,7 +33,8 @@ KEY_NAME: Final = "First key"
 class Founded(NamedTuple):
     """A new tenant, with the secrets of its owner and key, which can be shown this once.
 
-    ``shown_password`` and ``shown_api_key`` are None where the caller gave them.
+    ``shown_password`` and ``shown_api_key`` are None where the caller gave them. miPOS's clients
+    name the tenant by ``inventory_system_id``, and its owner by ``user_id_tps``.
     """
 
     tenant_id: int
@@ -42,6 +43,8 @@ class Founded(NamedTuple):
     api_key: str
     shown_password: str | None
     shown_api_key: str | None
+    inventory_system_id: str
+    user_id_tps: str = str(USER_ID)
 
 
 async def bootstrap(house: House) -> Founded | None:
@@ -190,6 +193,8 @@ async def _admit(
             side_effect=write_rows,
         )
     )
+    async with tenant_transaction(house.pool, tenant_id) as connection:
+        system_id = await connection.fetchval(_INVENTORY_SYSTEM, tenant_id)
     return Founded(
         tenant_id,
         name,
@@ -197,7 +202,11 @@ async def _admit(
         key,
         shown_password=None if password else chosen_password,
         shown_api_key=None if api_key else key,
+        inventory_system_id=str(system_id),
     )
+
+
+_INVENTORY_SYSTEM: Final = "SELECT inventory_system_id FROM ledger.tenant WHERE tenant_id = $1"
 
 
 def _require_accepted(outcomes: Sequence[Outcome]) -> Rendered:

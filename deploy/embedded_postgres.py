@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import json
 import os
-import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ import structlog
 
 from deploy import postgres_cluster
 from deploy.address import APP_ROLE, OWNER_ROLE, DatabaseAddress
+from deploy.child_process import start_child, stop_child
 from deploy.data_lock import DataFolderBusy, DataLock
 from deploy.postgres_cluster import Cluster, PostgresFailed
 
@@ -28,7 +28,6 @@ BOOT_TIMEOUT_S: Final = 90
 STOP_TIMEOUT_S: Final = 75
 RESTARTS_MAX: Final = 5
 DURABLE: Final = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
-_SUPERVISOR: Final = Path(__file__).with_name("postgres_supervisor.py")
 
 log = structlog.get_logger(__name__)
 
@@ -149,21 +148,13 @@ class _Server:
         """Start the server and wait until the service can log in to it."""
         await asyncio.to_thread(cluster.clear_leftovers)
         argv = cluster.command(self._options)
-        with cluster.start_log.open("wb") as output:
-            self._supervisor = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-I",
-                "-S",
-                str(_SUPERVISOR),
-                json.dumps({"argv": argv, **cluster.run_as_spec()}),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                cwd=cluster.folder if os.access(cluster.folder, os.X_OK) else "/",
-                env=postgres_cluster.environment(),
-                # A Ctrl-C in the terminal is for us alone; we stop the server when we are done.
-                start_new_session=True,
-            )
+        self._supervisor = await start_child(
+            argv,
+            output=cluster.start_log,
+            folder=cluster.folder if os.access(cluster.folder, os.X_OK) else Path("/"),
+            environment=postgres_cluster.environment(),
+            run_as=cluster.run_as_spec(),
+        )
         try:
             async with asyncio.timeout(BOOT_TIMEOUT_S):
                 administrator = {**address.administrator, "database": "postgres"}
@@ -201,17 +192,7 @@ class _Server:
             self._on_lost()
 
     async def _stop(self) -> None:
-        """Close the supervisor's input, which makes it shut the server down, and wait."""
-        supervisor = self._supervisor
-        if supervisor is None or supervisor.returncode is not None:
-            return
-        assert supervisor.stdin is not None
-        supervisor.stdin.close()
-        try:
-            await asyncio.wait_for(asyncio.shield(supervisor.wait()), STOP_TIMEOUT_S)
-        except TimeoutError:
-            supervisor.kill()
-            await supervisor.wait()
+        await stop_child(self._supervisor, STOP_TIMEOUT_S)
 
 
 async def require_durable(parameters: Mapping[str, Any]) -> None:

@@ -1,14 +1,15 @@
-"""What is kept for a time only, and is deleted after it: responses under keys, usage logs.
+"""What is kept for a time only, and is deleted after it: responses under keys, request logs.
 
 Events, and the read models made from them, are kept for ever.
 """
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
+from deploy.webhooks import forget_deliveries
 from deploy.wiring import House
 from ledger.session import CONNECTION_LOST
 from ledger.store import forget_responses, tenant_transaction
@@ -24,6 +25,13 @@ WHERE tenant_id = $1 AND log_id = ANY (ARRAY(
 ))
 """
 
+_FORGET_WEBHOOKS = """
+DELETE FROM access.webhook_log
+WHERE tenant_id = $1 AND log_id = ANY (ARRAY(
+    SELECT log_id FROM access.webhook_log WHERE tenant_id = $1 AND received_at < $2 LIMIT $3
+))
+"""
+
 log = structlog.get_logger(__name__)
 
 
@@ -32,6 +40,7 @@ async def keep_house(house: House) -> None:
     while True:
         try:
             await tidy_up(house)
+            await forget_deliveries(house)
         except CONNECTION_LOST as error:
             log.warning("housekeeping_put_off", error=str(error))
         await asyncio.sleep(EVERY_S)
@@ -40,11 +49,13 @@ async def keep_house(house: House) -> None:
 async def tidy_up(house: House) -> tuple[int, int]:
     """Delete what is older than the settings say, in small batches; return how many of each.
 
-    The first number is of responses kept under idempotency keys, the second of usage log rows.
+    The first number is of responses kept under idempotency keys, the second of rows of the keys'
+    usage log and of the log of inbound webhooks.
     """
     settings = house.all_settings
     responses_before = house.now() - timedelta(days=settings.idempotency_days)
     uses_before = house.now() - timedelta(days=settings.usage_log_days)
+    webhooks_before = house.now() - timedelta(days=settings.webhook_log_days)
     async with house.pool.acquire() as connection:
         tenants = [row[0] for row in await connection.fetch("SELECT ledger.tenant_ids()")]
     responses = uses = 0
@@ -57,13 +68,21 @@ async def tidy_up(house: House) -> tuple[int, int]:
             responses += deleted
             if deleted < BATCH_ROWS:
                 break
-        for _ in range(BATCHES_MAX):
-            async with tenant_transaction(house.pool, tenant_id) as connection:
-                status = await connection.execute(_FORGET_USES, tenant_id, uses_before, BATCH_ROWS)
-            deleted = int(status.rsplit(" ", 1)[1])
-            uses += deleted
-            if deleted < BATCH_ROWS:
-                break
+        uses += await _forget(house, tenant_id, _FORGET_USES, uses_before)
+        uses += await _forget(house, tenant_id, _FORGET_WEBHOOKS, webhooks_before)
     if responses or uses:
         log.info("housekeeping_done", responses=responses, uses=uses)
     return responses, uses
+
+
+async def _forget(house: House, tenant_id: int, statement: str, before: datetime) -> int:
+    """Delete a tenant's rows from before a time, in batches; return how many."""
+    forgotten = 0
+    for _ in range(BATCHES_MAX):
+        async with tenant_transaction(house.pool, tenant_id) as connection:
+            status = await connection.execute(statement, tenant_id, before, BATCH_ROWS)
+        deleted = int(status.rsplit(" ", 1)[1])
+        forgotten += deleted
+        if deleted < BATCH_ROWS:
+            break
+    return forgotten

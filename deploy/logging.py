@@ -27,7 +27,7 @@ LOGGED_FIELDS: Final = frozenset(
         "batch_id", "chunk", "lines", "rows", "deleted", "lag",
         # The house.
         "migration", "exit_status", "error", "data_dir", "address", "worker", "workers", "count",
-        "reason", "server", "version", "responses", "uses", "tenant", "names",
+        "reason", "work", "server", "version", "responses", "uses", "tenant", "names",
     }
 )  # fmt: skip
 

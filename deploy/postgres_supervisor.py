@@ -1,10 +1,11 @@
-"""Run PostgreSQL for as long as the process that started us lives, and not a moment longer.
+"""Run PostgreSQL, or another server, for as long as who started us lives, and not a moment longer.
 
 A program of its own, of the standard library only: ``python -I -S postgres_supervisor.py SPEC``,
 where SPEC is JSON: ``argv``, and for a service started as root ``uid``, ``gid`` and
 ``pass_directories``. Its standard input is a pipe whose other end only the service holds: when
 that closes, because the service stops or because it was killed with SIGKILL, PostgreSQL is
-shut down. If this process itself is killed, Linux tells PostgreSQL to stop in its place.
+shut down. If this process itself is killed, Linux tells PostgreSQL to stop in its place. NATS is
+run in the same way: it shuts down on the same signals.
 """
 
 import contextlib

@@ -8,7 +8,10 @@ import asyncio
 import contextlib
 import gc
 import signal
-from collections.abc import Callable, Coroutine, Generator, Mapping
+import socket
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -16,12 +19,16 @@ import structlog
 
 from deploy.address import DatabaseAddress
 from deploy.bootstrap import Founded, bootstrap
+from deploy.checkpoints import run_checkpoints
+from deploy.embedded_nats import embedded_nats
 from deploy.housekeeping import keep_house
 from deploy.http_server import claim_port, serve_http
 from deploy.settings import Settings
+from deploy.webhooks import run_webhooks
 from deploy.wiring import House, alongside, house_at, open_ledger
 from deploy.workers import Following, keep_following, serve_in_workers
 from projections.following import run_following
+from projections.relay import run_relay
 
 log = structlog.get_logger(__name__)
 
@@ -41,12 +48,16 @@ async def serve(settings: Settings, on_ready: Callable[[Settings, Founded | None
         stop.set()
 
     with _stopping_on_signals(stop):
-        async with open_ledger(settings, exclusive=True, on_lost=give_up) as house:
+        async with (
+            _with_nats(settings) as settings,
+            open_ledger(settings, exclusive=True, on_lost=give_up) as house,
+        ):
             first = await bootstrap(house)
-            async with (
-                alongside(keep_following(settings, house.address, "follow"), "following"),
-                alongside(keep_house(house), "housekeeping"),
-            ):
+            async with AsyncExitStack() as beside:
+                await beside.enter_async_context(alongside(keep_house(house), "housekeeping"))
+                for work in _follows(settings):
+                    keeping = keep_following(settings, house.address, work)
+                    await beside.enter_async_context(alongside(keeping, work))
                 if settings.workers == 1:
                     await _serve_here(house, settings, stop, lambda: on_ready(settings, first))
                 else:
@@ -61,21 +72,59 @@ async def serve_as_worker(
     address: DatabaseAddress,
     stop: asyncio.Event,
     on_ready: Callable[[], object],
+    folder: Path,
 ) -> None:
-    """Serve as one of several API processes; the process that started us runs the database."""
+    """Serve as one of several API processes; the process that started us runs the database.
+
+    ``folder`` is where these processes find each other.
+    """
     # Stopping is the first process's business: it closes our input.
     with _stopping_on_signals(asyncio.Event()):
         async with house_at(settings, address) as house:
-            await _serve_here(house, settings, stop, on_ready)
+            await _serve_here(house, settings, stop, on_ready, folder)
 
 
 async def _run_projections(house: House) -> None:
-    await run_following(house.pool, house.feed, house.engine)
+    """Fold what is new, and sign it: that costs next to nothing."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(run_following(house.pool, house.feed, house.engine))
+        if house.all_settings.checkpoints:
+            tasks.create_task(run_checkpoints(house))
+
+
+async def _run_relay(house: House) -> None:
+    settings = house.all_settings
+    assert house.nats is not None, "a relay is started only where there is NATS"
+    # The installation's name: its next relay goes on at once, another one's when this has ended.
+    holder = f"{socket.gethostname()}:{settings.data_dir.absolute()}"
+    await run_relay(
+        house.pool, house.feed, house.nats, holder=holder, replicas=settings.nats_replicas
+    )
+
+
+def _follows(settings: Settings) -> Sequence[Following]:
+    """Return which of the processes below these settings ask for."""
+    off = {"relay": not settings.relay, "deliver": not settings.webhooks}
+    return [work for work in _FOLLOWING if not off.get(work)]
+
+
+@asynccontextmanager
+async def _with_nats(settings: Settings) -> AsyncGenerator[Settings]:
+    """Give the settings with a NATS in them: their own, or else the embedded one."""
+    if settings.nats_url is not None or not settings.relay:
+        yield settings
+        return
+    async with embedded_nats(
+        settings.data_dir, store_bytes_max=settings.nats_store_bytes_max
+    ) as url:
+        yield msgspec.structs.replace(settings, nats_url=url)
 
 
 # What each of the processes that follow the log does, for ever.
 _FOLLOWING: Final[Mapping[Following, Callable[[House], Coroutine[Any, Any, None]]]] = {
     "follow": _run_projections,
+    "relay": _run_relay,
+    "deliver": run_webhooks,
 }
 
 
@@ -85,7 +134,7 @@ async def follow_as_worker(
     """Run something that follows the log until ``stop``, for the process that started us."""
     with _stopping_on_signals(asyncio.Event()):
         async with house_at(settings, address) as house:
-            _collect_seldom()
+            collect_seldom()
             working = asyncio.create_task(_FOLLOWING[work](house))
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -96,15 +145,19 @@ async def follow_as_worker(
 
 
 async def _serve_here(
-    house: House, settings: Settings, stop: asyncio.Event, on_ready: Callable[[], object]
+    house: House,
+    settings: Settings,
+    stop: asyncio.Event,
+    on_ready: Callable[[], object],
+    folder: Path | None = None,
 ) -> None:
     from api.app import create_app
 
-    _collect_seldom()
-    await serve_http(create_app(house), settings, stop, on_ready=on_ready)
+    collect_seldom()
+    await serve_http(create_app(house, folder), settings, stop, on_ready=on_ready)
 
 
-def _collect_seldom() -> None:
+def collect_seldom() -> None:
     """Let the cyclic garbage collector look less often, and never at what is there from the start.
 
     Requests leave no cycles to speak of; what is held for long, states above all, would be gone

@@ -29,6 +29,14 @@ PostgresUrl = Annotated[
     ),
 ]
 
+NatsUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^(nats|tls)://[^,\s]+(,(nats|tls)://[^,\s]+)*$",
+        description="a URL such as nats://user:password@host:4222, or several with commas",
+    ),
+]
+
 
 class InvalidSettings(Exception):
     """The settings are wrong; ``problems`` says of each what is wrong and what would be right."""
@@ -83,6 +91,40 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             extra=_SECRET,
         ),
     ] = None
+    relay: Annotated[
+        bool,
+        Meta(
+            description="Whether events are relayed to NATS JetStream: true or false. Without it "
+            "no embedded NATS is started either."
+        ),
+    ] = True
+    nats_url: Annotated[
+        NatsUrl | None,
+        Meta(
+            description="An own NATS with JetStream, 2.12 or newer, in place of the embedded one: "
+            "a URL such as nats://user:password@host:4222 or tls://token@host:4222, and for a "
+            "cluster those of its servers, with commas.",
+            extra=_SECRET,
+        ),
+    ] = None
+    nats_replicas: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=5,
+            description="Servers of a NATS cluster that hold each new stream, 1 to 5. Streams that "
+            "there are already stay as they are.",
+        ),
+    ] = 1
+    nats_store_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=16 * 1024 * 1024,
+            le=2**50,
+            description="Bytes on the disk that the embedded NATS's streams may take, 16,777,216 "
+            "and more.",
+        ),
+    ] = 16 * 1024**3
     pool_size: Annotated[
         int, Meta(ge=2, le=1000, description="Database connections per API process, 2 to 1000.")
     ] = 16
@@ -130,6 +172,35 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             description="Bytes in one request's body, 65,536 to 1,073,741,824.",
         ),
     ] = 16 * 1024 * 1024
+    checkpoints: Annotated[
+        bool,
+        Meta(description="Whether checkpoints of each log are signed: true or false."),
+    ] = True
+    checkpoint_name: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\s+]+$")],
+        Meta(
+            description="The name in signatures of checkpoints, 1 to 200 characters without spaces "
+            "and +; a host name of your own tells your installation from all others."
+        ),
+    ] = "stockledger"
+    checkpoint_url: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://[^\s]+$", max_length=2000)] | None,
+        Meta(
+            description="An auditor's address to which every signed checkpoint is also POSTed, as "
+            "text/plain: a URL such as https://auditor.example/checkpoints.",
+            extra=_SECRET,
+        ),
+    ] = None
+    ingestion_body_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=65_536,
+            le=17_179_869_184,
+            description="Bytes in one request to /api/integrations/v1/ingestion/order-lines, "
+            "65,536 to 17,179,869,184. It is never held in memory; of one that is JSON, not "
+            "NDJSON, the lines are in a file in data_dir meanwhile.",
+        ),
+    ] = 128 * 1024 * 1024
     states_cached_max: Annotated[
         int,
         Meta(
@@ -154,6 +225,110 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             description="Days that requests with API keys stay in the usage log, 1 to 3650.",
         ),
     ] = 90
+    woocommerce_items_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10_000,
+            description="Items in one request of the WooCommerce API, 1 to 10,000; more are "
+            "answered Too many items.",
+        ),
+    ] = 1_000
+    woocommerce_rollback: Annotated[
+        Literal["threshold", "all-or-nothing", "independent"],
+        Meta(
+            description="When a bulk sync of the WooCommerce API has no effect, where the request "
+            "does not say: threshold (more than woocommerce_rollback_percent of the items fail), "
+            "all-or-nothing (one fails) or independent (never)."
+        ),
+    ] = "threshold"
+    woocommerce_rollback_percent: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100,
+            description="Percent of the items of a bulk sync that may fail, 0 to 100; with more, "
+            "nothing of it is applied.",
+        ),
+    ] = 50
+    webhook_log_days: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=3650,
+            description="Days that inbound webhook requests stay in their log, 1 to 3650.",
+        ),
+    ] = 30
+    webhooks: Annotated[
+        bool,
+        Meta(
+            description="Whether webhooks are sent: true or false. What is not sent waits, and "
+            "goes out when they are sent again."
+        ),
+    ] = True
+    webhook_http_allowed: Annotated[
+        bool,
+        Meta(
+            description="Whether webhooks may go to addresses with http:// too, unencrypted: true "
+            "or false."
+        ),
+    ] = False
+    webhook_private_allowed: Annotated[
+        bool,
+        Meta(
+            description="Whether webhooks may go to addresses of private networks and of this "
+            "machine: true or false. For tests and intranets; else an endpoint could reach what "
+            "is behind the firewall."
+        ),
+    ] = False
+    webhook_at_once_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10_000,
+            description="Webhook deliveries that may be under way at once, 1 to 10,000. Each "
+            "endpoint may have 4 in any case.",
+        ),
+    ] = 512
+    webhook_endpoint_at_once_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000,
+            description="Webhook deliveries that may be under way to one endpoint, 1 to 1,000.",
+        ),
+    ] = 64
+    webhook_timeout_s: Annotated[
+        int,
+        Meta(ge=1, le=60, description="Seconds that a webhook's receiver may take, 1 to 60."),
+    ] = 15
+    webhook_retry_minutes: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=20_160,
+            description="Minutes from a webhook's first attempt to its eighth and last, with "
+            "delays that grow, 1 to 20,160.",
+        ),
+    ] = 1_655
+    webhook_failing_days: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=90,
+            description="Days without any success after which a webhook endpoint is disabled, "
+            "1 to 90.",
+        ),
+    ] = 5
+    delivery_log_days: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=3650,
+            description="Days that webhook deliveries, parked ones too, and the attempts at them "
+            "stay in their log, 1 to 3650.",
+        ),
+    ] = 30
     jwt_secret: Annotated[
         Annotated[str, Meta(min_length=32)] | None,
         Meta(
@@ -327,26 +502,3 @@ def encode_path(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     raise NotImplementedError(f"no setting is written from {value!r}")
-
-
-def markdown() -> str:
-    """Return the reference page of all settings, ``docs/reference/settings.md``."""
-    lines = [
-        "# Settings",
-        "",
-        "Made by `stockledger settings --markdown`; change `deploy/settings.py` instead.",
-        "",
-        f"Read from a TOML file (`{CONFIG_VARIABLE}`, or `{CONFIG_FILE}` in the current folder)",
-        "under the name in the first column, and from the environment under the second, which",
-        "wins. An unknown name or a wrong value is refused at start.",
-        "",
-        "| in the file | in the environment | default | what it is |",
-        "|---|---|---|---|",
-    ]
-    for field in fields():
-        default = "" if field.default is None else f"`{field.shown(field.default)}`"
-        secret = " Secret: never logged or shown." if field.secret else ""
-        lines.append(
-            f"| `{field.name}` | `{field.variable}` | {default} | {field.description}{secret} |"
-        )
-    return "\n".join(lines) + "\n"

@@ -5,19 +5,24 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import asyncpg
 
+from api.house import WooCommerceSettings
 from deploy.address import DatabaseAddress
 from deploy.database import open_database
 from deploy.secrets import jwt_secret
 from deploy.settings import Settings
 from ledger.committer import Committer, GroupReport
 from ledger.feed import Feed
+from ledger.hints import Hints
+from ledger.nats_connection import NatsConnection
 from ledger.store import Connection, Pool, create_pool
 from projections.engine import Engine
 from projections.following import run_following
+from projections.webhook_sending import Policy
 
 
 class ServiceSettings(NamedTuple):
@@ -27,6 +32,10 @@ class ServiceSettings(NamedTuple):
     body_bytes_max: int
     bulk_commands_max: int
     access_log: bool
+    woocommerce: WooCommerceSettings
+    ingestion_body_bytes_max: int
+    data_dir: Path
+    webhooks: Policy
 
 
 class House:
@@ -39,11 +48,24 @@ class House:
             settings.body_bytes_max,
             settings.bulk_commands_max,
             settings.access_log,
+            WooCommerceSettings(
+                settings.woocommerce_items_max,
+                settings.woocommerce_rollback,
+                settings.woocommerce_rollback_percent,
+            ),
+            settings.ingestion_body_bytes_max,
+            settings.data_dir,
+            Policy(settings.webhook_http_allowed, settings.webhook_private_allowed),
         )
         self.address = address
         self.pool = pool
         self.engine = Engine()
         self.feed = Feed(pool)
+        self.nats: NatsConnection | None = None
+        self.hints: Hints | None = None
+        if settings.nats_url is not None:
+            self.nats = NatsConnection(settings.nats_url.split(","), "stockledger", echo=False)
+            self.hints = Hints(self.feed, self.nats)
         self.group_observers: list[Callable[[GroupReport], None]] = []
         self.committer = Committer(
             pool,
@@ -53,7 +75,7 @@ class House:
             group_commands_max=settings.group_commands_max,
             states_cached_max=settings.states_cached_max,
             on_group=self._report,
-            on_commit=self.feed.wake,
+            on_commit=self._committed,
         )
 
     @staticmethod
@@ -69,6 +91,11 @@ class House:
             yield connection
         finally:
             await connection.close()
+
+    def _committed(self, tenant_id: int) -> None:
+        self.feed.wake(tenant_id)
+        if self.hints is not None:
+            self.hints.tell(tenant_id)
 
     def _report(self, report: GroupReport) -> None:
         for observe in self.group_observers:
@@ -102,10 +129,21 @@ async def house_at(settings: Settings, address: DatabaseAddress) -> AsyncGenerat
     pool = await create_pool(address.app, size_max=settings.pool_size)
     house = House(settings, address, pool)
     try:
-        yield house
+        async with _hinting(house):
+            yield house
     finally:
         await house.committer.close()
         await _close(pool)
+
+
+@asynccontextmanager
+async def _hinting(house: House) -> AsyncGenerator[None]:
+    """Exchange hints with other processes for as long as the block lasts, where there is NATS."""
+    if house.nats is None or house.hints is None:
+        yield
+        return
+    async with house.nats.running(), alongside(house.hints.run(), "hints"):
+        yield
 
 
 @asynccontextmanager

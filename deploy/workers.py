@@ -12,6 +12,8 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, Literal, cast
 
 import msgspec
@@ -31,8 +33,8 @@ READY_TIMEOUT_S: Final = 60
 # an answer should not.
 FOLLOWER_NICENESS: Final = 10
 
-Work = Literal["serve", "follow"]
-Following = Literal["follow"]
+Work = Literal["serve", "follow", "relay", "deliver"]
+Following = Literal["follow", "relay", "deliver"]
 
 log = structlog.get_logger(__name__)
 
@@ -52,17 +54,21 @@ async def serve_in_workers(
     Raises WorkersFailed when one dies ``RESTARTS_MAX`` times, each within ``SETTLED_S``.
     """
     ready = asyncio.Barrier(settings.workers + 1)
-    async with asyncio.TaskGroup() as group:
-        for number in range(1, settings.workers + 1):
-            group.create_task(_keep_serving(settings, address, number, stop, ready))
-        async with asyncio.timeout(READY_TIMEOUT_S):
-            await ready.wait()
-        on_ready()
+    with TemporaryDirectory(prefix="stockledger-") as folder:
+        async with asyncio.TaskGroup() as group:
+            for number in range(1, settings.workers + 1):
+                group.create_task(
+                    _keep_serving(settings, address, Path(folder), number, stop, ready)
+                )
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                await ready.wait()
+            on_ready()
 
 
 async def _keep_serving(
     settings: Settings,
     address: DatabaseAddress,
+    folder: Path,
     number: int,
     stop: asyncio.Event,
     ready: asyncio.Barrier,
@@ -72,7 +78,7 @@ async def _keep_serving(
     announced = False
     while not stop.is_set():
         started = loop.time()
-        async with _process(settings, address, "serve") as process:
+        async with _process(settings, address, "serve", str(folder)) as process:
             ended = asyncio.create_task(process.wait())
             stopped = asyncio.create_task(stop.wait())
             try:
@@ -113,7 +119,7 @@ async def keep_following(settings: Settings, address: DatabaseAddress, work: Fol
 
 @asynccontextmanager
 async def _process(
-    settings: Settings, address: DatabaseAddress, work: Work
+    settings: Settings, address: DatabaseAddress, work: Work, *arguments: str
 ) -> AsyncGenerator[asyncio.subprocess.Process]:
     """Start a process of the service; at the block's end it stops, or is killed."""
     process = await asyncio.create_subprocess_exec(
@@ -121,6 +127,7 @@ async def _process(
         "-m",
         "deploy.workers",
         work,
+        *arguments,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         # Ctrl-C is for the first process, which has it stopped.
@@ -140,7 +147,7 @@ async def _process(
             await process.wait()
 
 
-async def _work(work: Work) -> None:
+async def _work(work: Work, *arguments: str) -> None:
     """Be such a process: read what is told on standard input, work until it closes."""
     from deploy.service import follow_as_worker, serve_as_worker
 
@@ -165,7 +172,7 @@ async def _work(work: Work) -> None:
     watching = asyncio.create_task(stop_at_end())
     try:
         if work == "serve":
-            await serve_as_worker(settings, address, stop, announce)
+            await serve_as_worker(settings, address, stop, announce, Path(*arguments))
         else:
             os.nice(FOLLOWER_NICENESS)
             await follow_as_worker(settings, address, stop, work)
@@ -174,4 +181,4 @@ async def _work(work: Work) -> None:
 
 
 if __name__ == "__main__":
-    run(Settings(), _work(cast(Work, sys.argv[1])))
+    run(Settings(), _work(cast(Work, sys.argv[1]), *sys.argv[2:]))

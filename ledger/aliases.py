@@ -10,6 +10,14 @@ from typing import Any, Final, NamedTuple
 from schemas.category import CategoryDefined, CategoryRevised
 from schemas.common import Event
 from schemas.customer import CustomerRegistered, CustomerRevised
+from schemas.integration import (
+    ItemLinked,
+    ItemUnlinked,
+    StoreLinked,
+    StoreUnlinked,
+    SupplierLinked,
+    System,
+)
 from schemas.location import LocationOpened, LocationRevised
 from schemas.lot import LotRegistered, SerialRegistered
 from schemas.product import ProductDiscontinued, ProductRegistered, ProductRevised
@@ -25,6 +33,10 @@ CUSTOMER_EMAIL = "customer_email"
 CATEGORY = "category"
 LOT = "lot"
 SERIAL = "serial"
+EXTERNAL_STORE = "external_store"
+EXTERNAL_ITEM = "external_item"
+EXTERNAL_SUPPLIER = "external_supplier"
+"""What another system calls a location, product or supplier; each system has a kind of its own."""
 
 
 class AliasChange(NamedTuple):
@@ -53,6 +65,14 @@ def lot_key(product_id: int, lot: str) -> str:
 def serial_key(product_id: int, serial: str) -> str:
     """Return the key of a serial number, which is unique for its product."""
     return f"{product_id}:{fold(serial)}"
+
+
+def external_alias(kind: str, system: System, external_id: str) -> tuple[str, str]:
+    """Return the alias that another system's name for something is.
+
+    Such names are opaque: they are not folded, since two that differ in case may be two things.
+    """
+    return f"{kind}:{system}", external_id
 
 
 def alias_changes(event: Event) -> Sequence[AliasChange]:
@@ -101,6 +121,23 @@ def _of_serial(event: SerialRegistered) -> Sequence[AliasChange]:
     return (AliasChange(SERIAL, event.serial_id, serial_key(event.product_id, event.serial)),)
 
 
+def _of_store(event: StoreLinked | StoreUnlinked) -> Sequence[AliasChange]:
+    kind, key = external_alias(EXTERNAL_STORE, event.system, event.external_id)
+    is_linked = isinstance(event, StoreLinked)
+    return (AliasChange(kind, event.location_id, key if is_linked else None),)
+
+
+def _of_item(event: ItemLinked | ItemUnlinked) -> Sequence[AliasChange]:
+    kind, key = external_alias(EXTERNAL_ITEM, event.system, event.external_id)
+    is_linked = isinstance(event, ItemLinked)
+    return (AliasChange(kind, event.product_id, key if is_linked else None),)
+
+
+def _of_external_supplier(event: SupplierLinked) -> Sequence[AliasChange]:
+    kind, key = external_alias(EXTERNAL_SUPPLIER, event.system, event.external_id)
+    return (AliasChange(kind, event.supplier_id, key),)
+
+
 _CHANGES: Final[Mapping[type[Event], Callable[[Any], Sequence[AliasChange]]]] = {
     ProductRegistered: _of_product,
     ProductRevised: _of_product,
@@ -115,6 +152,11 @@ _CHANGES: Final[Mapping[type[Event], Callable[[Any], Sequence[AliasChange]]]] = 
     CategoryRevised: _of_category,
     LotRegistered: _of_lot,
     SerialRegistered: _of_serial,
+    StoreLinked: _of_store,
+    StoreUnlinked: _of_store,
+    ItemLinked: _of_item,
+    ItemUnlinked: _of_item,
+    SupplierLinked: _of_external_supplier,
 }
 
 ALIAS_EVENTS: Final = frozenset(_CHANGES)

@@ -14,13 +14,13 @@ import msgspec
 
 from ledger import merkle
 from ledger.aliases import AliasChange, alias_changes
-from ledger.domain import registry
+from ledger.domain import access, registry
 from ledger.domain.decision import Alias, NewEvent, RecordedEvent, State
 from ledger.domain.registry import evolve_by
 from ledger.mapper import encode_event
 from ledger.store import Credential, Head, IdempotencyRow, NewEvents, SnapshotRow
 from ledger.working_set import WorkingSet
-from schemas.access import ApiKeyRevoked
+from schemas.access import ApiKeyRevoked, ApiKeyRotated
 
 SNAPSHOT_EVERY_EVENTS = 100
 
@@ -46,8 +46,12 @@ _COUNTED = frozenset(
         "purchase",
         "serial",
         "supplier",
+        "webhook",
     }
 )
+# Streams that are of something counted: a product's stock at a place, or its listing there.
+_COUNTED_AS: Final = {"stock": "product", "listing": "product"}
+_LINKED: Final = {"item": "product", "store": "location"}
 
 
 class Unread(Exception):
@@ -152,7 +156,12 @@ class Draft:
         Its id is above the head's counter, so the log has no event of it.
         """
         category, _, ids = stream.partition("-")
-        counter = "product" if category == "stock" else category
+        counter = _COUNTED_AS.get(category, category)
+        if category == "link":
+            # Of a link, ``link-<system>-item-<product>``, the last two words are what counts.
+            _, _, rest = ids.partition("-")
+            kind, _, ids = rest.partition("-")
+            counter = _LINKED.get(kind, kind)
         given_out = self.head.counters.get(counter, 0)
         number = ids.partition("-")[0]
         return counter in _COUNTED and number.isdecimal() and int(number) > given_out
@@ -241,8 +250,10 @@ class Draft:
                         self.end_alias_of(change, alias)
             if change.key is not None:
                 self._aliases[change.kind, change.key] = change.target_id
-        if isinstance(event.event, ApiKeyRevoked):
-            self.revoked.add(("key", event.event.key_id))
+        if isinstance(event.event, ApiKeyRevoked | ApiKeyRotated):
+            _, state = self._states[event.stream]
+            ended = access.ended_by(event.event, state.generation)
+            self.revoked |= {("key", credential) for credential in ended}
 
     def end_alias_of(self, change: AliasChange, alias: Alias) -> None:
         """Take an alias from the target of a change, where it is of that kind."""

@@ -30,7 +30,10 @@ from schemas.books import BooksEvent
 from schemas.category import CategoryEvent
 from schemas.common import Event
 from schemas.customer import CustomerEvent, PriceTierEvent
+from schemas.demand import DemandEvent
 from schemas.import_batch import ImportBatchEvent
+from schemas.integration import IntegrationEvent
+from schemas.listing import ListingEvent
 from schemas.location import LocationEvent
 from schemas.lot import LotEvent, SerialEvent
 from schemas.order import OrderEvent
@@ -38,6 +41,7 @@ from schemas.product import ProductEvent
 from schemas.purchase import PurchaseOrderEvent
 from schemas.stock import StockEvent
 from schemas.supplier import SupplierEvent
+from schemas.webhook import WebhookEvent
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -142,7 +146,10 @@ _FORMAT = EventFormat(
         BooksEvent,
         CategoryEvent,
         CustomerEvent,
+        DemandEvent,
         ImportBatchEvent,
+        IntegrationEvent,
+        ListingEvent,
         LocationEvent,
         LotEvent,
         OrderEvent,
@@ -152,6 +159,7 @@ _FORMAT = EventFormat(
         SerialEvent,
         StockEvent,
         SupplierEvent,
+        WebhookEvent,
     )
     for event_type in _members(union)
 )
@@ -169,7 +177,10 @@ OUR_CATEGORIES: Final = frozenset(
         "books",
         "category",
         "customer",
+        "divergence",
         "import",
+        "link",
+        "listing",
         "location",
         "lot",
         "order",
@@ -179,6 +190,7 @@ OUR_CATEGORIES: Final = frozenset(
         "serial",
         "stock",
         "supplier",
+        "webhook",
     }
 )
 

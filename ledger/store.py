@@ -449,8 +449,7 @@ async def read_kept_responses(
 
 
 _ACTIVE_CREDENTIALS = """
-SELECT 'key' AS kind, key_id AS id FROM access.api_key
-WHERE tenant_id = $1 AND key_id = ANY ($2::bigint[]) AND revoked_at IS NULL
+SELECT 'key' AS kind, id FROM unnest($2::bigint[]) AS id WHERE access.is_good_key(id)
 UNION ALL
 SELECT 'user', user_id FROM access.app_user
 WHERE tenant_id = $1 AND user_id = ANY ($3::bigint[]) AND is_active

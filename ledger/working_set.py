@@ -8,16 +8,19 @@ import msgspec
 from ledger import store
 from ledger.aliases import alias_changes
 from ledger.domain import registry
+from ledger.domain.access import key_of
 from ledger.domain.decision import RecordedEvent, State
 from ledger.mapper import decode_event, is_ours
 from ledger.ports import InlineProjections
 from ledger.store import Connection, Credential, EventRow, Head
-from schemas.access import ApiKeyRevoked
+from schemas.access import ApiKeyRevoked, ApiKeyRotated
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 CATCH_UP_EVENTS_MAX = 20_000
+# Read in parts, since an event may hold a hundred kilobytes.
+CATCH_UP_READ_MAX = 1_000
 RECENT_KEYS_MAX = 100_000
 
 
@@ -110,13 +113,16 @@ class WorkingSet:
         known = self.head
         if known is not None and head.position - known.position > CATCH_UP_EVENTS_MAX:
             self.forget()
-        elif known is not None and head.position > known.position:
-            rows = await store.read_after(
-                connection, self.tenant_id, known.position, CATCH_UP_EVENTS_MAX
-            )
-            for row in rows:
-                if row.position <= head.position and is_ours(row.stream):
-                    self.take_in(recorded(row))
+        elif known is not None:
+            position = known.position
+            while position < head.position:
+                rows = await store.read_after(
+                    connection, self.tenant_id, position, CATCH_UP_READ_MAX
+                )
+                for row in rows:
+                    if row.position <= head.position and is_ours(row.stream):
+                        self.take_in(recorded(row))
+                position = rows[-1].position
         self.head = head
 
     def take_in(self, event: RecordedEvent) -> None:
@@ -136,8 +142,11 @@ class WorkingSet:
                         self.aliases[kind, key] = 0
             if change.key is not None:
                 self.aliases[change.kind, change.key] = change.target_id
-        if isinstance(event.event, ApiKeyRevoked):
-            self.verified.discard(("key", event.event.key_id))
+        if isinstance(event.event, ApiKeyRevoked | ApiKeyRotated):
+            key_id = event.event.key_id
+            self.verified = {
+                each for each in self.verified if each[0] != "key" or key_of(each[1]) != key_id
+            }
 
     async def load_aliases(
         self,

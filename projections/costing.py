@@ -20,7 +20,6 @@ MILLION: Final = 1_000_000
 
 INBOUND: Final = frozenset({"receipt", "return", "found"})
 OUTBOUND: Final = frozenset({"sale", "supplier_return", "missed", "loss"})
-OTHER_OUTBOUND: Final = OUTBOUND - {"sale"}
 REMOVAL: Final = "removal"
 REVALUATION: Final = "revaluation"
 
@@ -129,14 +128,15 @@ class Standards:
 # --- first in, first out ----------------------------------------------------------------
 
 
-class Unread(Exception):
+class _Unread(Exception):
     """A value depends on the layers of a day, or on a standard cost, not read yet."""
 
 
 class Curve:
     """What came into one product, by day, and by layer where that has been read.
 
-    Days before the first may be left out where no value asked for reaches back to them.
+    Days before the first may be left out where no value asked for reaches back to them. Ask for
+    all values, and as long as `is_lacking` read what is missing and ask again.
     """
 
     def __init__(
@@ -156,6 +156,11 @@ class Curve:
         self.standards: Standards | None = None
         self.is_standard_unread = False
         self.unread: set[date] = set()
+
+    @property
+    def is_lacking(self) -> bool:
+        """Whether a value that was asked for depends on what has not been read."""
+        return bool(self.unread) or (self.is_standard_unread and self.standards is None)
 
     def read(self, day: date, layers: list[Layer]) -> None:
         """Take in the layers of a day, in their order."""
@@ -189,10 +194,14 @@ class Curve:
         """Return what ``quantity`` on hand, everything up to ``place`` known, is worth.
 
         Below zero for what is owed: at the cost of what came in last, else at the standard
-        cost, else nothing. Raises Unread, and notes what is to be read.
+        cost, else nothing. Where that has not been read, 0, and the curve is lacking.
         """
-        if not quantity:
+        try:
+            return self._value(place, quantity) if quantity else 0
+        except _Unread:
             return 0
+
+    def _value(self, place: Place, quantity: int) -> int:
         marker = self._marker_at(place)
         dead = self._dead_at(place)
         if quantity < 0:
@@ -249,7 +258,7 @@ class Curve:
                     return ()
                 return (Layer(end_of(total.day), total.quantity, total.cost),)
             self.unread.add(total.day)
-            raise Unread
+            raise _Unread
         dead = {layer.place for layer in gone}
         return [
             layer
@@ -277,47 +286,33 @@ class Curve:
             return share(marker.unit_cost, quantity, MILLION)
         if self.standards is None:
             self.is_standard_unread = True
-            raise Unread
+            raise _Unread
         # The day of the last movement, so that no value changes on a day without any.
         count = bisect_right(self._moved, place.day)
         day = self._moved[count - 1] if count else place.day
         return share(self.standards.on(day), quantity, MILLION)
 
 
-class DayCosts(NamedTuple):
-    """What the outflows of a day other than sales cost, and what revaluations gained."""
+class Special(NamedTuple):
+    """A movement that has to be costed by itself: ``change`` and what the day had changed with it.
 
-    others: int
-    gained: int
+    ``is_gain`` is a revaluation, all else an outflow.
+    """
 
-
-def costs_of_day(curve: Curve, opening: int, movements: Sequence[Movement]) -> DayCosts:
-    """Cost the outflows of a day one by one; ``opening`` is the quantity at its beginning."""
-    others = gained = 0
-    quantity = opening
-    for movement in movements:
-        place, after = movement.place, quantity + movement.change
-        if movement.kind in OTHER_OUTBOUND:
-            others += curve.value(place, quantity) - curve.value(place, after)
-        elif movement.kind == REVALUATION:
-            before = place._replace(position=place.position - 1)
-            gained += curve.value(place, quantity) - curve.value(before, quantity)
-        quantity = after
-    return DayCosts(others, gained)
+    place: Place
+    is_gain: bool
+    change: int
+    after: int
 
 
-def cost_of_outflow(
-    curve: Curve, opening: int, movements: Sequence[Movement], position: int
-) -> int:
-    """Return what one outflow of a day cost; ``opening`` is the quantity at the day's beginning."""
-    quantity = opening
-    for movement in movements:
-        after = quantity + movement.change
-        if movement.place.position == position:
-            place = movement.place
-            return curve.value(place, quantity) - curve.value(place, after)
-        quantity = after
-    raise LookupError(f"nothing went out at position {position}")
+def cost_of(curve: Curve, opening: int, special: Special) -> int:
+    """Return what an outflow cost, or what a revaluation took off.
+
+    ``opening`` is what was on hand at the beginning of the day.
+    """
+    place, after = special.place, opening + special.after
+    before = place._replace(position=place.position - 1) if special.is_gain else place
+    return curve.value(before, after - special.change) - curve.value(place, after)
 
 
 # --- moving average ---------------------------------------------------------------------

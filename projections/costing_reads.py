@@ -6,11 +6,12 @@ millionths: that is read several times as fast as decimals are.
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from asyncpg import Record
 
 from projections.costing import (
+    REVALUATION,
     Curve,
     DayTotal,
     Layer,
@@ -18,6 +19,7 @@ from projections.costing import (
     Movement,
     Place,
     Removal,
+    Special,
     Standards,
 )
 from projections.projection import Connection, Statements
@@ -33,74 +35,52 @@ _MOVEMENT = f"""
     {millionths("m.cost")} AS cost, {millionths("m.landed")} AS landed, m.origin, m.origin_kind
 """
 
-# Of the days up to `first` only those are needed that units on hand at its end came in on (from
-# the last one back to where they add up to what was on hand), and the last one that anything
-# moved on: it says which day's standard cost holds. A layer that is taken out after `first` may
-# reach back further.
-_CURVE = f"""
-    dead AS (
-        SELECT r.product_id, r.layer_day AS day, count(*) AS layers, sum(r.quantity) AS quantity
-        FROM {{schema}}.cost_removal r JOIN wanted w ON w.product_id = r.product_id
-        WHERE r.tenant_id = $1 AND r.day <= w.first GROUP BY r.product_id, r.layer_day
-    ),
-    late AS (
-        SELECT DISTINCT r.product_id
-        FROM {{schema}}.cost_removal r JOIN wanted w ON w.product_id = r.product_id
-        WHERE r.tenant_id = $1 AND r.day > w.first
-    ),
-    ranked AS (
-        SELECT d.*, coalesce(sum(d.change) FILTER (WHERE d.day <= d.first) OVER p, 0) AS opening,
-               max(d.day) FILTER (WHERE d.day <= d.first AND (
-                   d.layers <> 0 OR d.change <> 0 OR d.sold_qty <> 0 OR d.specials <> 0
-               )) OVER p AS last_day,
-               sum(d.in_qty - coalesce(dead.quantity, 0)) FILTER (WHERE d.day <= d.first)
-                   OVER (PARTITION BY d.product_id ORDER BY d.day DESC)
-                   - d.in_qty + coalesce(dead.quantity, 0) AS since,
-               d.layers - coalesce(dead.layers, 0) AS alive,
-               late.product_id IS NOT NULL AS is_late
-        FROM daily d
-        LEFT JOIN dead ON dead.product_id = d.product_id AND dead.day = d.day
-        LEFT JOIN late ON late.product_id = d.product_id
-        WINDOW p AS (PARTITION BY d.product_id)
-    )
-    SELECT product_id, day, layers, {millionths("in_qty")} AS in_qty,
-           {millionths("in_cost")} AS in_cost, {millionths("change")} AS change,
-           {millionths("sold_qty")} AS sold_qty, {millionths("returned_cost")} AS returned_cost,
-           specials,
-           {millionths("opening")} AS opening, day > first AS is_within
-    FROM ranked
-    WHERE day > first OR day = last_day
-       OR (layers > 0 AND (is_late OR (alive > 0 AND (since <= 0 OR since < opening))))
-    ORDER BY product_id, day
+# The days of a product. A day of nothing but transfers moves nothing.
+_DAYS = """
+    SELECT d.day, sum(d.layers)::integer AS layers, sum(d.in_qty)::text AS in_qty,
+           sum(d.in_cost)::text AS in_cost, sum(d.on_hand + d.in_transit)::text AS change,
+           sum(d.returned_cost)::text AS returned_cost, sum(d.specials)::integer AS specials,
+           sum(d.layers) <> 0 OR sum(d.on_hand + d.in_transit) <> 0 OR sum(d.sold_qty) <> 0
+               OR sum(d.specials) <> 0 AS is_moving
+    FROM {schema}.cost_day d
+    WHERE d.tenant_id = $1 AND d.product_id = w.product_id
 """
-_DAILY = """
-    sum(d.layers) AS layers, sum(d.in_qty) AS in_qty, sum(d.in_cost) AS in_cost,
-    sum(d.on_hand + d.in_transit) AS change, sum(d.sold_qty) AS sold_qty,
-    sum(d.returned_cost) AS returned_cost, sum(d.specials) AS specials
+_WANTED = """
+    FROM unnest($2::bigint[], $3::date[], $4::date[]) AS w (product_id, first, last)
 """
 
 _SQL = Statements(
-    curves_of=f"""
-        WITH wanted AS (
-            SELECT * FROM unnest($2::bigint[], $3::date[], $4::date[])
-                AS w (product_id, first, last)
-        ), daily AS (
-            SELECT d.product_id, w.first, d.day, {_DAILY}
-            FROM wanted w JOIN {{schema}}.cost_day d
-                ON d.tenant_id = $1 AND d.product_id = w.product_id AND d.day <= w.last
-            GROUP BY d.product_id, w.first, d.day
-        ), {_CURVE}
-    """,
-    # All products that are costed first in, first out, from one day to another.
-    curves_of_all=f"""
-        WITH daily AS (
-            SELECT d.product_id, $2::date AS first, d.day, {_DAILY}
+    # What was on hand at the end of `first`, as a row of change without a day; the last days up
+    # to then on which something came in ($5), and the last on which anything moved; those since.
+    near=f"""
+        SELECT w.product_id, d.* {_WANTED}
+        CROSS JOIN LATERAL (
+            SELECT NULL::date AS day, 0 AS layers, '0' AS in_qty, '0' AS in_cost,
+                   coalesce(sum(d.on_hand + d.in_transit), 0)::text AS change,
+                   '0' AS returned_cost, 0 AS specials, false AS is_moving
             FROM {{schema}}.cost_day d
-            LEFT JOIN {{schema}}.cost_product p
-                ON p.tenant_id = d.tenant_id AND p.product_id = d.product_id
-            WHERE d.tenant_id = $1 AND d.day <= $3 AND coalesce(p.method, $4) = 'fifo'
-            GROUP BY d.product_id, d.day
-        ), wanted AS (SELECT DISTINCT product_id, first FROM daily), {_CURVE}
+            WHERE d.tenant_id = $1 AND d.product_id = w.product_id AND d.day <= w.first
+            UNION ALL
+            ({_DAYS} AND d.day <= w.first AND d.layers > 0
+                GROUP BY d.day ORDER BY d.day DESC LIMIT $5)
+            UNION ALL
+            (SELECT * FROM ({_DAYS} AND d.day <= w.first GROUP BY d.day ORDER BY d.day DESC) d
+                WHERE is_moving LIMIT 1)
+            UNION ALL
+            ({_DAYS} AND d.day > w.first AND d.day <= w.last GROUP BY d.day)
+        ) d
+    """,
+    whole=f"""
+        SELECT w.product_id, d.* {_WANTED}
+        CROSS JOIN LATERAL ({_DAYS} AND d.day <= w.last GROUP BY d.day) d
+    """,
+    moved_at_fifo="""
+        SELECT d.product_id FROM {schema}.cost_day d
+        LEFT JOIN {schema}.cost_product p
+            ON p.tenant_id = d.tenant_id AND p.product_id = d.product_id
+        WHERE d.tenant_id = $1 AND d.day > $2 AND d.day <= $3
+          AND coalesce(p.method, $4) = 'fifo'
+        GROUP BY d.product_id
     """,
     # What makes a curve another one from a moment on: layers taken out, and revaluations.
     turns=f"""
@@ -129,6 +109,26 @@ _SQL = Statements(
             ON m.tenant_id = $1 AND m.product_id = w.product_id AND m.day = w.day
         ORDER BY m.product_id, m.day, m.effective_at, m.position
     """,
+    # With what the day had changed by then: so nobody has to go through all of the day.
+    specials_of_days=f"""
+        SELECT product_id, day, effective_at, position, kind, {millionths("change")},
+               {millionths("after")}
+        FROM (
+            SELECT m.product_id, m.day, m.effective_at, m.position, m.kind, c.change,
+                   sum(c.change) OVER (PARTITION BY m.product_id, m.day
+                                       ORDER BY m.effective_at, m.position) AS after
+            FROM unnest($2::bigint[], $3::date[]) AS w (product_id, day)
+            JOIN {{schema}}.cost_movement m
+                ON m.tenant_id = $1 AND m.product_id = w.product_id AND m.day = w.day
+            CROSS JOIN LATERAL (
+                SELECT CASE WHEN m.kind IN ('receipt', 'return', 'found') THEN m.quantity
+                            WHEN m.kind = 'revaluation' THEN 0 ELSE -m.quantity END AS change
+            ) c
+        ) m
+        WHERE kind IN ('supplier_return', 'missed', 'loss', 'revaluation')
+           OR position = ANY ($4::bigint[])
+        ORDER BY product_id, day, effective_at, position
+    """,
     layers_of_days=f"""
         SELECT {_MOVEMENT}
         FROM unnest($2::bigint[], $3::date[]) AS w (product_id, day)
@@ -140,17 +140,23 @@ _SQL = Statements(
 )
 
 
+def _exact(text: str) -> int:
+    """Return whole millionths of a number's text, which is zero or has six decimals."""
+    return int(text.replace(".", ""))
+
+
 def movement_of(row: Record) -> Movement:
-    """Return a movement of a row with the columns of `movement_columns`."""
-    cost = row["cost"]
+    """Return a movement of a row that begins with the columns of `movement_columns`."""
+    # By their order: histories have a million of them, and names are looked up one by one.
+    _, day, at, position, kind, quantity, cost, landed, origin, origin_kind, *_ = row
     return Movement(
-        Place(row["day"], row["effective_at"], row["position"]),
-        row["kind"],
-        int(row["quantity"]),
+        Place(day, at, position),
+        kind,
+        int(quantity),
         None if cost is None else int(cost),
-        int(row["landed"]),
-        row["origin"],
-        row["origin_kind"],
+        int(landed),
+        origin,
+        origin_kind,
     )
 
 
@@ -179,6 +185,59 @@ class Ledger(NamedTuple):
 
 
 DayKey = tuple[int, date]
+LAYER_DAYS: Final = (8, 64)
+"""How many days with layers are looked at: so many, then more, then all."""
+
+
+class _History:
+    """What has been read of one product's days."""
+
+    def __init__(self, first: date, removals: Sequence[Removal]) -> None:
+        self.opening = 0
+        self.changed = 0
+        """What the days up to the first changed: of all days, what was on hand at first."""
+        self.totals: dict[date, DayTotal] = {}
+        self.days: list[Day] = []
+        self._first = first
+        self._came_in = 0
+        self._has_lasting = not removals
+        self._gone_at_first: dict[date, int] = {}
+        self._gone: dict[date, int] = {}
+        for removal in removals:
+            day, quantity = removal.layer.place.day, removal.layer.quantity
+            self._gone[day] = self._gone.get(day, 0) + quantity
+            if removal.place.day <= first:
+                self._gone_at_first[day] = self._gone_at_first.get(day, 0) + quantity
+
+    def take(self, row: Sequence[Any]) -> None:
+        """Take a row of the statements in."""
+        day, layers, in_qty, in_cost, change, returned_cost, specials, is_moving = row
+        if day is None:
+            self.opening += _exact(change)
+            return
+        if day in self.totals:
+            return
+        quantity, cost = _exact(in_qty), _exact(in_cost)
+        self.totals[day] = DayTotal(day, layers, quantity, cost, is_moving)
+        if day > self._first:
+            self.days.append(Day(day, _exact(change), cost, _exact(returned_cost), specials))
+        else:
+            self._came_in += quantity - self._gone_at_first.get(day, 0)
+            self._has_lasting |= quantity > self._gone.get(day, 0)
+            self.changed += _exact(change)
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether no value from the first day on reaches back to days that were not read.
+
+        All that was on hand at first must have come in on those that were, and where layers are
+        taken out, one that never is must be among them: what is owed costs what came in last.
+        """
+        return self._came_in >= self.opening and self._has_lasting
+
+
+_Turns = tuple[list[Removal], list[Marker]]
+_NO_TURNS: Final[_Turns] = ([], [])
 
 
 class Reader:
@@ -189,51 +248,66 @@ class Reader:
         self._tenant_id = tenant_id
         self._sql: Final = _SQL.of(schema)
 
+    async def moved_at_fifo(self, first: date, last: date, method: str) -> list[int]:
+        """Return the FIFO products that moved after ``first`` up to ``last``.
+
+        ``method`` is that of products that have none of their own.
+        """
+        rows = await self._connection.fetch(
+            self._sql["moved_at_fifo"], self._tenant_id, first, last, method
+        )
+        return [row[0] for row in rows]
+
     async def ledgers_of(self, wanted: Mapping[int, tuple[date, date]]) -> dict[int, Ledger]:
-        """Return products from the end of one day to the end of another."""
+        """Return products from the end of one day to the end of another.
+
+        What is on hand mostly came in on the last few days on which something did.
+        """
         if not wanted:
             return {}
-        first, last = zip(*wanted.values(), strict=True)
-        rows = await self._connection.fetch(
-            self._sql["curves_of"], self._tenant_id, list(wanted), first, last
-        )
-        return await self._ledgers(rows)
-
-    async def ledgers_of_all(self, first: date, last: date, method: str) -> dict[int, Ledger]:
-        """Return all FIFO products; ``method`` is that of those that have none of their own."""
-        rows = await self._connection.fetch(
-            self._sql["curves_of_all"], self._tenant_id, first, last, method
-        )
-        return await self._ledgers(rows)
-
-    async def _ledgers(self, rows: Iterable[Record]) -> dict[int, Ledger]:
-        totals: dict[int, list[DayTotal]] = {}
-        days: dict[int, list[Day]] = {}
-        opening: dict[int, int] = {}
-        for product_id, day, layers, in_qty, in_cost, change, *more in rows:
-            sold, returned_cost, specials, opened, is_within = more
-            cost = int(in_cost)
-            is_moving = bool(layers or int(change) or int(sold) or specials)
-            totals.setdefault(product_id, []).append(
-                DayTotal(day, int(layers), int(in_qty), cost, is_moving)
-            )
-            opening[product_id] = int(opened)
-            within = days.setdefault(product_id, [])
-            if is_within:
-                within.append(Day(day, int(change), cost, int(returned_cost), int(specials)))
-        turns = await self._turns(list(totals))
+        turns = await self._turns(list(wanted))
+        found: dict[int, _History] = {}
+        rest = wanted
+        for layer_days in LAYER_DAYS:
+            near = await self._histories("near", rest, turns, layer_days)
+            found |= {key: history for key, history in near.items() if history.is_enough}
+            rest = {key: days for key, days in wanted.items() if key not in found}
+        for product_id, history in (await self._histories("whole", rest, turns)).items():
+            history.opening = history.changed
+            found[product_id] = history
         ledgers: dict[int, Ledger] = {}
-        for product_id, of_days in totals.items():
-            removals, markers = turns.get(product_id, ((), ()))
-            curve = Curve(of_days, removals=removals, markers=markers)
-            ledgers[product_id] = Ledger(curve, opening[product_id], days[product_id], removals)
+        for product_id, history in found.items():
+            removals, markers = turns.get(product_id, _NO_TURNS)
+            totals = [history.totals[day] for day in sorted(history.totals)]
+            curve = Curve(totals, removals=removals, markers=markers)
+            days = sorted(history.days)
+            ledgers[product_id] = Ledger(curve, history.opening, days, removals)
         return ledgers
 
-    async def _turns(
-        self, products: Sequence[int]
-    ) -> dict[int, tuple[list[Removal], list[Marker]]]:
+    async def _histories(
+        self,
+        statement: str,
+        wanted: Mapping[int, tuple[date, date]],
+        turns: Mapping[int, _Turns],
+        *more: int,
+    ) -> dict[int, _History]:
+        if not wanted:
+            return {}
+        histories = {
+            product_id: _History(first, turns.get(product_id, _NO_TURNS)[0])
+            for product_id, (first, _) in wanted.items()
+        }
+        first, last = zip(*wanted.values(), strict=True)
+        rows = await self._connection.fetch(
+            self._sql[statement], self._tenant_id, list(wanted), first, last, *more
+        )
+        for product_id, *row in rows:
+            histories[product_id].take(row)
+        return histories
+
+    async def _turns(self, products: Sequence[int]) -> dict[int, _Turns]:
         rows = await self._connection.fetch(self._sql["turns"], self._tenant_id, products)
-        found: dict[int, tuple[list[Removal], list[Marker]]] = {}
+        found: dict[int, _Turns] = {}
         for product_id, day, at, position, kind, *layer, quantity, cost in rows:
             removals, markers = found.setdefault(product_id, ([], []))
             place = Place(day, at, position)
@@ -271,8 +345,29 @@ class Reader:
                 found[row["product_id"], row["day"]].append(movement_of(row))
         return found
 
-    async def fill(self, ledgers: Mapping[int, Ledger]) -> None:
-        """Read what the curves were asked for and did not have."""
+    async def specials(
+        self, days: Iterable[DayKey], positions: Iterable[int] = ()
+    ) -> dict[DayKey, list[Special]]:
+        """Return what of some days has to be costed by itself, and what is at ``positions``."""
+        wanted = list(days)
+        found: dict[DayKey, list[Special]] = {key: [] for key in wanted}
+        if wanted:
+            rows = await self._connection.fetch(
+                self._sql["specials_of_days"],
+                self._tenant_id,
+                *zip(*wanted, strict=True),
+                list(positions),
+            )
+            for product_id, day, at, position, kind, change, after in rows:
+                special = Special(
+                    Place(day, at, position), kind == REVALUATION, int(change), int(after)
+                )
+                found[product_id, day].append(special)
+        return found
+
+    async def fill(self, ledgers: Mapping[int, Ledger]) -> dict[int, Ledger]:
+        """Read what the curves were asked for and did not have; return those to ask again."""
+        lacking = {key: ledger for key, ledger in ledgers.items() if ledger.curve.is_lacking}
         days = [(key, day) for key, ledger in ledgers.items() for day in ledger.curve.unread]
         if days:
             rows = await self._connection.fetch(
@@ -295,3 +390,4 @@ class Reader:
         if unknown:
             for product_id, standards in (await self.standards(unknown)).items():
                 ledgers[product_id].curve.standards = standards
+        return lacking

@@ -11,7 +11,10 @@ from projections.aliases import Aliases, find_aliases
 from projections.books import Books
 from projections.categories import Categories
 from projections.customers import Customers
+from projections.demand import Demand
 from projections.import_batches import ImportBatches
+from projections.integration import Integration
+from projections.listings import Listings
 from projections.locations import Locations, active_locations
 from projections.log_reading import (
     folded_types,
@@ -33,6 +36,8 @@ from projections.stock_by_day import StockByDay
 from projections.stock_levels import StockLevels
 from projections.suppliers import Suppliers
 from projections.valuation import Valuation
+from projections.webhook_endpoints import WebhookEndpoints
+from projections.webhook_messages import WebhookMessages
 
 INLINE: Final[tuple[Projection, ...]] = (
     StockLevels(),
@@ -49,8 +54,17 @@ INLINE: Final[tuple[Projection, ...]] = (
     Orders(),
     PurchaseOrders(),
     Books(),
+    Integration(),
+    Listings(),
+    WebhookEndpoints(),
 )
-FOLLOWING: Final[tuple[Projection, ...]] = (StockByDay(), Sales(), Valuation())
+FOLLOWING: Final[tuple[Projection, ...]] = (
+    StockByDay(),
+    Sales(),
+    Valuation(),
+    Demand(),
+    WebhookMessages(),
+)
 
 log = structlog.get_logger(__name__)
 

@@ -10,12 +10,20 @@ from projections.projection import Connection, Projection
 from schemas.common import Event
 
 READ_BATCH: Final = 20_000
+# As stored, which is compressed where an event is large: some ten times that in memory.
+BATCH_BYTES_MAX: Final = 8 * 1024 * 1024
 
-_READ = """
+# The first one is taken whatever its size.
+_READ = f"""
 SELECT position, stream, version, type, schema_version, data::text, effective_at, recorded_at
-FROM ledger.event
-WHERE tenant_id = $1 AND position > $2 AND position <= $3
-ORDER BY position LIMIT $4
+FROM (
+    SELECT *, sum(pg_column_size(data)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) AS bytes
+    FROM ledger.event
+    WHERE tenant_id = $1 AND position > $2 AND position <= $3
+    ORDER BY position LIMIT $4
+) AS next
+WHERE bytes <= {BATCH_BYTES_MAX} OR position = $2 + 1
+ORDER BY position
 """
 
 
@@ -56,6 +64,8 @@ async def read_events(
     limit: int = READ_BATCH,
 ) -> Batch | None:
     """Return the next ``limit`` events behind ``after``, none above ``up_to``; None at the end.
+
+    Fewer where they are large: a batch holds ``BATCH_BYTES_MAX`` at most, or one event.
 
     Only events of ``types`` are decoded. Raises `ledger.errors.UnreadableEvent` for one that
     this release does not know and that may be of importance, which is any but those that the

@@ -359,6 +359,42 @@ COSTED: Final = Proof(
     """,
 )
 
+# Demand follows: it is held to the events as far as it has got, those of reversed batches left
+# out. A batch's stream is named after it, so an index leads to the few types among them.
+DEMAND: Final = Proof(
+    "demand = lines recorded",
+    "SELECT count(*) FROM projections.demand WHERE tenant_id = $1",
+    """
+    WITH told AS (
+        SELECT type, data FROM ledger.event
+        WHERE tenant_id = $1 AND stream >= 'import-' AND stream < 'import.'
+          AND type IN ('DemandRecorded', 'ImportBatchReversed')
+          AND position <= (
+              SELECT position FROM projections.checkpoint WHERE tenant_id = $1 AND name = 'demand'
+          )
+    ), recorded AS (
+        SELECT (line ->> 'product_id')::bigint AS product_id,
+               sum((line ->> 'quantity')::numeric) AS quantity, count(*) AS lines
+        FROM told, json_array_elements(coalesce(data -> 'lines', '[]')) AS line
+        WHERE type = 'DemandRecorded' AND data ->> 'batch_id' NOT IN (
+            SELECT data ->> 'batch_id' FROM told WHERE type = 'ImportBatchReversed'
+        )
+        GROUP BY 1
+    )
+    SELECT format('of product %s, %s is kept as wanted in %s lines; %s was recorded in %s',
+                  product_id, coalesce(kept.quantity, 0), coalesce(kept.lines, 0),
+                  coalesce(recorded.quantity, 0), coalesce(recorded.lines, 0))
+    FROM recorded
+    FULL JOIN (
+        SELECT product_id, sum(quantity) AS quantity, sum(lines) AS lines
+        FROM projections.demand WHERE tenant_id = $1 GROUP BY product_id
+    ) kept USING (product_id)
+    WHERE (coalesce(kept.quantity, 0), coalesce(kept.lines, 0))
+          <> (coalesce(recorded.quantity, 0), coalesce(recorded.lines, 0))
+    ORDER BY product_id LIMIT 5
+    """,
+)
+
 STOCK: Final = (
     CONSERVATION,
     FACTS,
@@ -373,6 +409,7 @@ STOCK: Final = (
     PURCHASE_LINES,
     PURCHASE_RECEIPTS,
     COSTED,
+    DEMAND,
 )
 
 

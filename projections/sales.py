@@ -209,7 +209,7 @@ def _zone(name: str) -> ZoneInfo:
 
 
 class DaySales(NamedTuple):
-    """What a business day sold, all products and locations together.
+    """What a business day sold, all products together, at all locations or at one.
 
     ``revenue`` is net of what customers were given back, exact; ``unpriced_units`` went out
     without a price, those that came back without one not taken off.
@@ -223,13 +223,19 @@ class DaySales(NamedTuple):
 _BY_DAY = """
 SELECT day, trim_scale(sum(revenue - refunded)), trim_scale(sum(unpriced_sold))
 FROM projections.sales_day
-WHERE tenant_id = $1 AND day BETWEEN $2 AND $3
+WHERE tenant_id = $1 AND day BETWEEN $2 AND $3 AND ($4::bigint IS NULL OR location_id = $4)
 GROUP BY day ORDER BY day
 """
 
 
 async def sales_by_day(
-    connection: Connection, tenant_id: int, first: date, last: date
+    connection: Connection,
+    tenant_id: int,
+    first: date,
+    last: date,
+    *,
+    location_id: int | None = None,
 ) -> list[DaySales]:
     """Return the days from ``first`` to ``last`` that sold or took back anything, in order."""
-    return [DaySales(*row) for row in await connection.fetch(_BY_DAY, tenant_id, first, last)]
+    rows = await connection.fetch(_BY_DAY, tenant_id, first, last, location_id)
+    return [DaySales(*row) for row in rows]

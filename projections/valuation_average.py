@@ -14,7 +14,7 @@ from projections.costing import AveragePool, Movement, Place, Pool, Standards
 from projections.costing_reads import Reader, millionths, movement_columns, movement_of
 from projections.projection import Connection, Statements
 
-PREFETCH: Final = 5_000
+BATCH: Final = 5_000
 _START: Final = date.min
 
 
@@ -178,6 +178,8 @@ class Walk:
         self._standards = standards
         self._pool = AveragePool()
         self._last: Place | None = None
+        self._day: date | None = None
+        self._standard = 0
 
     def start(self, closing: Closing, *, within: bool = True) -> None:
         """Go on from a closing; not ``within`` its day, from the beginning of a later one."""
@@ -186,11 +188,14 @@ class Walk:
 
     def take(self, movement: Movement) -> int:
         """Take a movement in; return its cost."""
-        day = movement.place.day
-        if self._last is not None and self._last.day != day:
-            self.close()
-        self._last = movement.place
-        return self._pool.take(movement, self._standards.on(day))
+        place = movement.place
+        if place.day != self._day:
+            if self._last is not None and self._last.day != place.day:
+                self.close()
+            self._day = place.day
+            self._standard = self._standards.on(place.day)
+        self._last = place
+        return self._pool.take(movement, self._standard)
 
     def close(self) -> Closing | None:
         """Close the day that was walked through last, if there is one; return its closing."""
@@ -220,16 +225,18 @@ async def _walk_again(
     stored_rows = await connection.fetch(sql["since"], tenant_id, product_id, first)
     stored = {closing.day: closing for _, closing in map(_closing, stored_rows)}
     day: date | None = None
-    async with aclosing(_movements(connection, schema, tenant_id, product_id, first)) as movements:
-        async for movement in movements:
-            if day is not None and movement.place.day != day:
-                closing, before = walk.close(), stored.get(day)
-                if closing is not None and closing == before:
-                    walk.closings.pop()
-                if closing is not None and day >= latest and _is_same(before, closing):
-                    return
-            day = movement.place.day
-            walk.take(movement)
+    async with aclosing(_movements(connection, schema, tenant_id, product_id, first)) as batches:
+        async for batch in batches:
+            for movement in batch:
+                if movement.place.day != day:
+                    if day is not None:
+                        closing, before = walk.close(), stored.get(day)
+                        if closing is not None and closing == before:
+                            walk.closings.pop()
+                        if closing is not None and day >= latest and _is_same(before, closing):
+                            return
+                    day = movement.place.day
+                walk.take(movement)
 
 
 def _is_same(before: Closing | None, closing: Closing) -> bool:
@@ -240,7 +247,9 @@ def _is_same(before: Closing | None, closing: Closing) -> bool:
 
 async def _movements(
     connection: Connection, schema: str, tenant_id: int, product_id: int, first: date
-) -> AsyncGenerator[Movement, None]:
+) -> AsyncGenerator[Iterable[Movement], None]:
+    """Yield a product's movements from a day on, batch by batch."""
     query = _SQL.of(schema)["movements_since"]
-    async for row in connection.cursor(query, tenant_id, product_id, first, prefetch=PREFETCH):
-        yield movement_of(row)
+    cursor = await connection.cursor(query, tenant_id, product_id, first)
+    while rows := await cursor.fetch(BATCH):
+        yield map(movement_of, rows)

@@ -5,8 +5,8 @@ average), whichever location it enters; one that names none, or none that is kno
 sale before it cost. What a reversal brings back is worth what it went out for.
 """
 
-from collections.abc import Iterable, Sequence
-from datetime import date, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Final, NamedTuple
 
 import msgspec
@@ -17,9 +17,9 @@ from projections.costing import (
     AveragePool,
     Movement,
     Place,
+    Special,
     Standards,
-    Unread,
-    cost_of_outflow,
+    cost_of,
     share,
 )
 from projections.costing_reads import DayKey, Ledger, Reader
@@ -166,21 +166,20 @@ class Origins:
                 for each in wanted
             }
         )
-        movements = await self._reader.movements(_days_of(wanted))
-        waiting = list(wanted)
-        while waiting:
-            unread: list[_Wanted] = []
-            for each in waiting:
-                ledger = ledgers[each.entry.product_id]
-                try:
-                    costs = [_fifo_cost(ledger, each, i, movements) for i in each.issues]
-                except Unread:
-                    unread.append(each)
-                else:
+        positions = [issue.place.position for each in wanted for issue in each.issues]
+        specials = {
+            special.place.position: special
+            for of_day in (await self._reader.specials(_days_of(wanted), positions)).values()
+            for special in of_day
+        }
+        asked = ledgers
+        while asked:
+            for each in wanted:
+                ledger = asked.get(each.entry.product_id)
+                if ledger is not None:
+                    costs = [_fifo_cost(ledger, issue, specials) for issue in each.issues]
                     _settle(each.entry, each.issues, costs)
-            waiting = unread
-            if waiting:
-                await self._reader.fill(ledgers)
+            asked = await self._reader.fill(asked)
 
     async def _at_average(self, wanted: Sequence[_Wanted]) -> None:
         days = _days_of(wanted)
@@ -206,16 +205,10 @@ def _days_of(wanted: Sequence[_Wanted]) -> list[DayKey]:
     )
 
 
-def _fifo_cost(
-    ledger: Ledger,
-    wanted: _Wanted,
-    issue: Issue,
-    movements: dict[tuple[int, date], list[Movement]],
-) -> int:
+def _fifo_cost(ledger: Ledger, issue: Issue, specials: Mapping[int, Special]) -> int:
     day = issue.place.day
     opening = ledger.opening + sum(each.change for each in ledger.days if each.day < day)
-    of_day = movements[wanted.entry.product_id, day]
-    return cost_of_outflow(ledger.curve, opening, of_day, issue.place.position)
+    return cost_of(ledger.curve, opening, specials[issue.place.position])
 
 
 def _average_cost(

@@ -16,9 +16,8 @@ from typing import Final, NamedTuple
 
 from projections.costing import (
     MILLION,
-    Movement,
-    Unread,
-    costs_of_day,
+    Special,
+    cost_of,
     end_of,
     share,
 )
@@ -29,6 +28,11 @@ from projections.projection import SCHEMA, Connection
 _DAY: Final = timedelta(days=1)
 _CENT: Final = MILLION // 100
 Period = tuple[date, date]
+
+
+def day_before(day: date) -> date:
+    """Return the day before; of the first day there is, which nothing moves on, itself."""
+    return day - min(_DAY, day - date.min)
 
 
 class ValuedLevel(NamedTuple):
@@ -127,14 +131,11 @@ async def _fifo_values(
 ) -> dict[int, int]:
     ledgers = await reader.ledgers_of(dict.fromkeys(products, (day, day)))
     values: dict[int, int] = {}
-    while len(values) < len(ledgers):
-        for product, ledger in ledgers.items():
-            if product not in values:
-                try:
-                    values[product] = ledger.curve.value(end_of(day), quantities[product])
-                except Unread:
-                    continue
-        await reader.fill(ledgers)
+    asked = ledgers
+    while asked:
+        for product, ledger in asked.items():
+            values[product] = ledger.curve.value(end_of(day), quantities[product])
+        asked = await reader.fill(asked)
     return values
 
 
@@ -170,7 +171,7 @@ def _decimal(millionths: int) -> Decimal:
 # --- cost of goods sold -----------------------------------------------------------------
 
 # The standard costs, each with the days that it holds on.
-_STANDARDS: Final = """
+STANDARDS: Final = """
     standard AS (
         SELECT product_id, unit_cost, day AS since,
                coalesce(lead(day) OVER w, 'infinity'::date) AS until
@@ -179,35 +180,53 @@ _STANDARDS: Final = """
     )
 """
 
-# What was sold, and, of what is at standard cost, what that was: by period and product.
+METHOD: Final = """
+    LEFT JOIN projections.cost_product p
+        ON p.tenant_id = d.tenant_id AND p.product_id = d.product_id
+    LEFT JOIN projections.cost_books b ON b.tenant_id = d.tenant_id
+"""
+AT_STANDARD: Final = """
+    coalesce(round(d.sold_qty * s.unit_cost, 6), 0) - d.returned_cost
+"""
+STANDARD_OF_DAY: Final = """
+    LEFT JOIN standard s
+        ON s.product_id = d.product_id AND d.day >= s.since AND d.day < s.until
+"""
+
+# What was sold, and, of what is at standard cost, what that was.
 _SOLD: Final = f"""
-WITH {_STANDARDS}, period AS (
-    SELECT * FROM unnest($2::date[], $3::date[]) WITH ORDINALITY AS p (first, last, number)
-)
-SELECT t.number, d.product_id, {millionths("sum(d.sold_qty - d.returned_qty)")},
-       {millionths("sum(coalesce(round(d.sold_qty * s.unit_cost, 6), 0) - d.returned_cost)")},
-       coalesce(p.method, b.method, 'standard')
-FROM period t
-JOIN projections.cost_day d ON d.tenant_id = $1 AND d.day BETWEEN t.first AND t.last
-LEFT JOIN projections.cost_product p
-    ON p.tenant_id = d.tenant_id AND p.product_id = d.product_id
-LEFT JOIN projections.cost_books b ON b.tenant_id = d.tenant_id
-LEFT JOIN standard s
-    ON s.product_id = d.product_id AND d.day >= s.since AND d.day < s.until
-WHERE $4::bigint IS NULL OR d.product_id = $4
-GROUP BY t.number, d.product_id, p.method, b.method
+WITH {STANDARDS}
+SELECT d.product_id, coalesce(p.method, b.method, 'standard'),
+       {millionths("sum(d.sold_qty - d.returned_qty)")}, {millionths(f"sum({AT_STANDARD})")}
+FROM projections.cost_day d {METHOD} {STANDARD_OF_DAY}
+WHERE d.tenant_id = $1 AND d.day BETWEEN $2 AND $3
+  AND ($4::bigint IS NULL OR d.product_id = $4)
+GROUP BY d.product_id, p.method, b.method
 """
 
 _AVERAGED: Final = f"""
-WITH period AS (
-    SELECT * FROM unnest($2::date[], $3::date[]) WITH ORDINALITY AS p (first, last, number)
-)
-SELECT t.number, c.product_id, {millionths("sum(c.sold_cost)")}
-FROM period t JOIN projections.cost_average c
-    ON c.tenant_id = $1 AND c.day BETWEEN t.first AND t.last
-WHERE $4::bigint IS NULL OR c.product_id = $4
-GROUP BY t.number, c.product_id
+SELECT product_id, {millionths("sum(sold_cost)")} FROM projections.cost_average
+WHERE tenant_id = $1 AND day BETWEEN $2 AND $3 AND ($4::bigint IS NULL OR product_id = $4)
+GROUP BY product_id
 """
+
+# The same of all products together, in periods that are in order: a day is in the last of them
+# that has begun by then, unless that is over.
+_PERIOD: Final = "width_bucket(d.day, $2::date[])"
+_WITHIN: Final = f"d.day >= ($2::date[])[1] AND d.day <= ($3::date[])[{_PERIOD}]"
+_SOLD_IN_PERIODS: Final = f"""
+WITH {STANDARDS}
+SELECT {_PERIOD}, {millionths(f"sum({AT_STANDARD})")}
+FROM projections.cost_day d {METHOD} {STANDARD_OF_DAY}
+WHERE d.tenant_id = $1 AND {_WITHIN}
+  AND coalesce(p.method, b.method, 'standard') = 'standard'
+GROUP BY 1
+"""
+_AVERAGED_IN_PERIODS: Final = f"""
+SELECT {_PERIOD}, {millionths("sum(d.sold_cost)")} FROM projections.cost_average d
+WHERE d.tenant_id = $1 AND {_WITHIN} GROUP BY 1
+"""
+_DEFAULT: Final = "SELECT method FROM projections.cost_books WHERE tenant_id = $1"
 
 
 async def cogs_of_products(
@@ -219,7 +238,25 @@ async def cogs_of_products(
     product_id: int | None = None,
 ) -> list[ProductCogs]:
     """Return the products with sales, returns or costs from ``first`` to ``last``, by id."""
-    ((units, cogs),) = await _cogs(connection, tenant_id, [(first, last)], product_id)
+    units: dict[int, int] = {}
+    cogs: dict[int, int] = {}
+    methods: set[str] = set()
+    fifo: dict[int, Period] = {}
+    for row in await connection.fetch(_SOLD, tenant_id, first, last, product_id):
+        product, method, sold, cost = row
+        units[product] = int(sold)
+        methods.add(method)
+        if method == "standard":
+            cogs[product] = int(cost)
+        elif method == "fifo":
+            fifo[product] = (day_before(first), last)
+    if "average" in methods:
+        rows = await connection.fetch(_AVERAGED, tenant_id, first, last, product_id)
+        cogs |= {row[0]: int(row[1]) for row in rows}
+    if fifo:
+        reader = Reader(connection, SCHEMA, tenant_id)
+        costs = await fifo_cogs(reader, await reader.ledgers_of(fifo), [(first, last)])
+        cogs |= {product: cost for product, (cost,) in costs.items()}
     return [
         ProductCogs(product, _decimal(units.get(product, 0)), _decimal(cogs.get(product, 0)))
         for product in sorted({*units, *cogs})
@@ -234,68 +271,41 @@ async def cogs_of_periods(
 
     Periods are in order and do not overlap. Up to six digits behind the point.
     """
-    found = await _cogs(connection, tenant_id, periods, None)
-    return [_decimal(sum(of_period.cogs.values())) for of_period in found]
-
-
-class _PeriodCogs(NamedTuple):
-    """What was sold in a period and what it did cost, by product, in millionths."""
-
-    units: dict[int, int]
-    cogs: dict[int, int]
-
-
-async def _cogs(
-    connection: Connection, tenant_id: int, periods: Sequence[Period], product_id: int | None
-) -> list[_PeriodCogs]:
-    """Return for each period what was sold and what it did cost, by product."""
-    found = [_PeriodCogs({}, {}) for _ in periods]
     if not periods:
-        return found
+        return []
     first = [period[0] for period in periods]
     last = [period[1] for period in periods]
-    methods: set[str] = set()
-    fifo: dict[int, Period] = {}
-    for row in await connection.fetch(_SOLD, tenant_id, first, last, product_id):
-        number, product, sold, cost, method = row
-        of_period = found[int(number) - 1]
-        of_period.units[product] = int(sold)
-        methods.add(method)
-        if method == "standard":
-            of_period.cogs[product] = int(cost)
-        elif method == "fifo":
-            fifo[product] = (first[0] - _DAY, last[-1])
-    if "average" in methods:
-        for row in await connection.fetch(_AVERAGED, tenant_id, first, last, product_id):
-            number, product, cost = row
-            found[int(number) - 1].cogs[product] = int(cost)
-    if fifo:
-        reader = Reader(connection, SCHEMA, tenant_id)
-        for product, costs in (await _fifo_cogs(reader, fifo, periods)).items():
-            for of_period, cost in zip(found, costs, strict=True):
-                of_period.cogs[product] = cost
-    return found
+    totals = [0] * len(periods)
+    for query in (_SOLD_IN_PERIODS, _AVERAGED_IN_PERIODS):
+        for number, cost in await connection.fetch(query, tenant_id, first, last):
+            totals[int(number) - 1] += int(cost)
+    reader = Reader(connection, SCHEMA, tenant_id)
+    method: str = await connection.fetchval(_DEFAULT, tenant_id) or "standard"
+    whole = day_before(first[0]), last[-1]
+    ledgers = await reader.ledgers_of(
+        dict.fromkeys(await reader.moved_at_fifo(*whole, method), whole)
+    )
+    for costs in (await fifo_cogs(reader, ledgers, periods)).values():
+        totals = [total + cost for total, cost in zip(totals, costs, strict=True)]
+    return [_decimal(total) for total in totals]
 
 
-async def _fifo_cogs(
-    reader: Reader, wanted: Mapping[int, Period], periods: Sequence[Period]
+async def fifo_cogs(
+    reader: Reader, ledgers: Mapping[int, Ledger], periods: Sequence[Period]
 ) -> dict[int, list[int]]:
-    ledgers = await reader.ledgers_of(wanted)
-    movements = await reader.movements(
+    """Return the cost of goods sold of each product in each period."""
+    specials = await reader.specials(
         (product, day.day)
         for product, ledger in ledgers.items()
         for day in ledger.days
         if day.specials and any(first <= day.day <= last for first, last in periods)
     )
     found: dict[int, list[int]] = {}
-    while len(found) < len(ledgers):
-        for product, ledger in ledgers.items():
-            if product not in found:
-                try:
-                    found[product] = _fifo_cogs_of(product, ledger, periods, movements)
-                except Unread:
-                    continue
-        await reader.fill(ledgers)
+    asked = ledgers
+    while asked:
+        for product, ledger in asked.items():
+            found[product] = _fifo_cogs_of(product, ledger, periods, specials)
+        asked = await reader.fill(asked)
     return found
 
 
@@ -303,7 +313,7 @@ def _fifo_cogs_of(
     product_id: int,
     ledger: Ledger,
     periods: Sequence[Period],
-    movements: Mapping[DayKey, Sequence[Movement]],
+    specials: Mapping[DayKey, Sequence[Special]],
 ) -> list[int]:
     """Return the cost of goods sold of one product in each period."""
     curve, days = ledger.curve, ledger.days
@@ -322,32 +332,28 @@ def _fifo_cogs_of(
             day = days[index]
             cogs += day.in_cost - day.returned_cost
             if day.specials:
-                costs = costs_of_day(curve, quantity, movements[product_id, day.day])
-                cogs += costs.gained - costs.others
+                of_day = specials[product_id, day.day]
+                cogs -= sum(cost_of(curve, quantity, special) for special in of_day)
             quantity += day.change
             index += 1
         if index > start:
-            cogs += curve.value(end_of(first - _DAY), before) - curve.value(end_of(last), quantity)
+            cogs += curve.value(end_of(day_before(first)), before) - curve.value(
+                end_of(last), quantity
+            )
         found.append(cogs)
     return found
 
 
 # --- price variance ---------------------------------------------------------------------
 
+_DEARER: Final = "sum(d.bought_cost - coalesce(round(d.bought_qty * s.unit_cost, 6), 0))"
 _VARIANCE: Final = f"""
-WITH {_STANDARDS}
-SELECT d.product_id,
-       {millionths("sum(d.bought_cost - coalesce(round(d.bought_qty * s.unit_cost, 6), 0))")}
-FROM projections.cost_day d
-LEFT JOIN projections.cost_product p
-    ON p.tenant_id = d.tenant_id AND p.product_id = d.product_id
-LEFT JOIN projections.cost_books b ON b.tenant_id = d.tenant_id
-LEFT JOIN standard s
-    ON s.product_id = d.product_id AND d.day >= s.since AND d.day < s.until
+WITH {STANDARDS}
+SELECT d.product_id, {millionths(_DEARER)}
+FROM projections.cost_day d {METHOD} {STANDARD_OF_DAY}
 WHERE d.tenant_id = $1 AND d.day BETWEEN $2 AND $3
   AND coalesce(p.method, b.method, 'standard') = 'standard'
-GROUP BY d.product_id
-HAVING sum(d.bought_cost - coalesce(round(d.bought_qty * s.unit_cost, 6), 0)) <> 0
+GROUP BY d.product_id HAVING {_DEARER} <> 0
 ORDER BY d.product_id
 """
 

@@ -8,6 +8,7 @@ grows with the number of items that have stock, by some 200 bytes each, not with
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -31,7 +32,7 @@ from projections.comparing import (
     table_names,
 )
 from projections.engine import Engine
-from projections.log_reading import folded_types, is_unknown, of_types
+from projections.log_reading import BATCH_BYTES_MAX, folded_types, is_unknown, of_types
 from projections.projection import SCHEMA, Connection, Projection
 from schemas.location import LocationOpened, LocationRevised
 from schemas.stock import CountVarianceRevised, ReservationExtended
@@ -134,10 +135,19 @@ async def verify(
     return Verdict(tenant_id, head.position, time.monotonic() - started, checks)
 
 
-_READ: Final = """
+_READ: Final = f"""
 SELECT position, stream, version, type, schema_version, data::text, meta::text, effective_at,
        recorded_at, leaf_hash
-FROM ledger.event WHERE tenant_id = $1 AND position > $2 ORDER BY position LIMIT $3
+FROM (
+    SELECT *, sum(pg_column_size(data)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) AS bytes
+    FROM ledger.event WHERE tenant_id = $1 AND position > $2 ORDER BY position LIMIT $3
+) AS next
+WHERE bytes <= {BATCH_BYTES_MAX} OR position = $2 + 1
+ORDER BY position
+"""
+
+_CHECKPOINTS: Final = """
+SELECT size, root FROM proof.checkpoint WHERE tenant_id = $1 ORDER BY size
 """
 
 
@@ -161,6 +171,7 @@ class _Verification:
         self._clock = _Faults("recorded_at never goes back")
         self._leaves = _Faults("leaf hashes")
         self._readable = _Faults("events readable")
+        self._signed = _Faults("signed checkpoints")
         self._position = 0
         self._recorded_at = _EPOCH
         self._types = folded_types(engine.projections)
@@ -177,7 +188,7 @@ class _Verification:
             for faults in (self._positions, self._clock, self._leaves, self._readable)
         ]
         log_proofs = [await self._prove(proof) for proof in (proofs.STREAMS, proofs.IDEMPOTENCY)]
-        checks = [*log_checks, tree, *log_proofs]
+        checks = [*log_checks, tree, self._signed.check(), *log_proofs]
         for projection in self._engine.projections:
             checks += await self._compare(projection)
         checks.append(parked)
@@ -222,6 +233,7 @@ class _Verification:
         """
         frontier: list[bytes] = []
         size, last = 0, 0
+        due = deque(await self._connection.fetch(_CHECKPOINTS, self._tenant_id))
         reading = self._start_reading(0)
         folding: asyncio.Task[None] | None = None
         try:
@@ -229,6 +241,11 @@ class _Verification:
                 last = rows[-1][0]
                 reading = self._start_reading(last)
                 leaves, events = self._examine(rows)
+                while due and due[0]["size"] <= size + len(leaves):
+                    part = due[0]["size"] - size
+                    merkle.append(frontier, size, leaves[:part])
+                    size, leaves = size + part, leaves[part:]
+                    self._compare_signed(due.popleft(), frontier)
                 merkle.append(frontier, size, leaves)
                 size += len(leaves)
                 self._availability.watch(events)
@@ -243,9 +260,18 @@ class _Verification:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        for checkpoint in due:
+            self._signed.add(f"{checkpoint['size']} events were signed; the log ends at {size}")
         if last != self._head.position:
             self._positions.add(f"the head is at {self._head.position}, the log ends at {last}")
         return self._tree(frontier, size)
+
+    def _compare_signed(self, checkpoint: asyncpg.Record, frontier: list[bytes]) -> None:
+        self._signed.checked += 1
+        if merkle.root(frontier) != checkpoint["root"]:
+            self._signed.add(
+                f"the first {checkpoint['size']} events are not those that were signed"
+            )
 
     def _start_reading(self, after: int) -> "asyncio.Task[list[asyncpg.Record]]":
         return asyncio.create_task(

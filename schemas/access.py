@@ -6,7 +6,8 @@ from msgspec import Meta
 
 from schemas.common import Command, Event, Id, Instant, Name
 
-Scope = Literal["read", "write"]
+Scope = Literal["read", "write", "webhook"]
+"""``webhook`` lets an outside system push inventory in, and do nothing else: it stands alone."""
 Role = Literal["owner", "admin", "manager", "staff"]
 Email = Annotated[str, Meta(min_length=3, max_length=254, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$")]
 
@@ -29,6 +30,21 @@ class RevokeApiKey(Command, frozen=True, kw_only=True):
     key_id: Id
 
 
+OVERLAP_HOURS_MAX = 720
+
+
+class RotateApiKey(Command, frozen=True, kw_only=True):
+    """Give a key a new secret. The one before it stays good for so many hours, 0: ends at once.
+
+    Any older one ends at once: at most two secrets are good at a time.
+    """
+
+    TYPE: ClassVar[str] = "RotateApiKey"
+    key_id: Id
+    key_prefix: str
+    overlap_hours: Annotated[int, Meta(ge=0, le=OVERLAP_HOURS_MAX)] = 0
+
+
 class RecordUserAdded(Command, frozen=True, kw_only=True):
     """Note that somebody may sign in."""
 
@@ -39,16 +55,31 @@ class RecordUserAdded(Command, frozen=True, kw_only=True):
     role: Role
 
 
-AccessCommand = RecordApiKeyCreated | RevokeApiKey | RecordUserAdded
+AccessCommand = RecordApiKeyCreated | RotateApiKey | RevokeApiKey | RecordUserAdded
 
 
 class ApiKeyCreated(Event, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "ApiKeyCreated"
+    SCHEMA_VERSION: ClassVar[int] = 2
+    READS_FROM: ClassVar[int] = 1
     key_id: int
     name: str
     key_prefix: str
     permissions: tuple[Scope, ...]
     expires_at: Instant | None = None
+
+
+class ApiKeyRotated(Event, frozen=True, kw_only=True):
+    """The key has another secret, its ``generation``-th after the first.
+
+    ``old_valid_until`` is when the secret before it ends; None: it has ended with this event.
+    """
+
+    TYPE: ClassVar[str] = "ApiKeyRotated"
+    key_id: int
+    key_prefix: str
+    generation: int
+    old_valid_until: Instant | None = None
 
 
 class ApiKeyRevoked(Event, frozen=True, kw_only=True):
@@ -64,4 +95,4 @@ class UserAdded(Event, frozen=True, kw_only=True):
     role: Role
 
 
-AccessEvent = ApiKeyCreated | ApiKeyRevoked | UserAdded
+AccessEvent = ApiKeyCreated | ApiKeyRotated | ApiKeyRevoked | UserAdded

@@ -15,6 +15,9 @@ from msgspec import Meta
 INTEGER_DIGITS_MAX: Final = 12
 FRACTION_DIGITS_MAX: Final = 6
 DECIMAL_LIMIT: Final = Decimal(10) ** INTEGER_DIGITS_MAX
+_LOWEST: Final = -DECIMAL_LIMIT
+_WHOLE: Final = Decimal(1)
+_CENT: Final = Decimal("0.01")
 DECIMAL_RULE: Final = (
     f"a plain decimal with at most {INTEGER_DIGITS_MAX} digits before the point "
     f"and {FRACTION_DIGITS_MAX} behind"
@@ -57,8 +60,11 @@ def exact(field: str, value: Decimal) -> Decimal:
     The comparison comes first: it is also what refuses NaN and the infinities, whose
     exponents are letters.
     """
-    if not value.is_finite() or not (-DECIMAL_LIMIT < value < DECIMAL_LIMIT):
+    if not value.is_finite() or not (_LOWEST < value < DECIMAL_LIMIT):
         raise ValueError(f"{field} must be {DECIMAL_RULE}")
+    # Whole numbers and cents, as nearly all are; to take a decimal apart costs much more.
+    if value.same_quantum(_WHOLE) or value.same_quantum(_CENT):
+        return value
     exponent = value.as_tuple().exponent
     if exponent == 0:
         return value

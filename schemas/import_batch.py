@@ -7,7 +7,9 @@ from msgspec import Meta
 
 from schemas.common import Code, Command, Event, Name, ShortText
 
-ImportKind = Literal["order-lines", "products", "suppliers", "customers", "warehouses"]
+ImportKind = Literal[
+    "order-lines", "products", "suppliers", "customers", "warehouses", "demand", "listings"
+]
 Count = Annotated[int, Meta(ge=0)]
 
 
@@ -62,6 +64,8 @@ ImportBatchCommand = OpenImportBatch | RecordImportChunk | CloseImportBatch
 
 class ImportBatchOpened(Event, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "ImportBatchOpened"
+    SCHEMA_VERSION: ClassVar[int] = 2
+    READS_FROM: ClassVar[int] = 1
     batch_id: str
     kind: ImportKind
     source_name: str

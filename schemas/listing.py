@@ -3,10 +3,35 @@
 from decimal import Decimal
 from typing import ClassVar
 
-from schemas.common import Code, Command, Event, Id, Sku, keep_amount, require_one
+from msgspec import UNSET, UnsetType
+
+from schemas.common import (
+    Code,
+    Command,
+    Event,
+    Id,
+    ShortText,
+    Sku,
+    keep_amount,
+    keep_exact,
+    require_one,
+)
+
+# --- commands ---------------------------------------------------------------------------
 
 
-class ListProduct(Command, frozen=True, kw_only=True):
+class _AtPlace(Command, frozen=True, kw_only=True):
+    product_id: Id | None = None
+    sku: Sku | None = None
+    location_id: Id | None = None
+    location: Code | None = None
+
+    def __post_init__(self) -> None:
+        require_one("product_id", self.product_id, "sku", self.sku)
+        require_one("location_id", self.location_id, "location", self.location)
+
+
+class ListProduct(_AtPlace, frozen=True, kw_only=True):
     """Replace all that is said of a product at a location; None means: as the product has it.
 
     ``disabled`` keeps orders from being placed for it there. ``regular_price`` and
@@ -15,23 +40,44 @@ class ListProduct(Command, frozen=True, kw_only=True):
     """
 
     TYPE: ClassVar[str] = "ListProduct"
-    product_id: Id | None = None
-    sku: Sku | None = None
-    location_id: Id | None = None
-    location: Code | None = None
     regular_price: Decimal | None = None
     sale_price: Decimal | None = None
     backorders: bool | None = None
     disabled: bool = False
 
     def __post_init__(self) -> None:
-        require_one("product_id", self.product_id, "sku", self.sku)
-        require_one("location_id", self.location_id, "location", self.location)
+        _AtPlace.__post_init__(self)
         keep_amount(self, "regular_price", self.regular_price)
         keep_amount(self, "sale_price", self.sale_price)
 
 
-ListingCommand = ListProduct
+class SyncListing(_AtPlace, frozen=True, kw_only=True):
+    """Take over what another system says of a product at a location, all of it or none.
+
+    What is left out stays as it is. ``stock`` is what is on hand, as for ``SetStock``; the
+    others are as for ``ListProduct``.
+    """
+
+    TYPE: ClassVar[str] = "SyncListing"
+    stock: Decimal | None = None
+    regular_price: Decimal | UnsetType | None = UNSET
+    sale_price: Decimal | UnsetType | None = UNSET
+    backorders: bool | UnsetType | None = UNSET
+    disabled: bool | UnsetType = UNSET
+    reference: ShortText | None = None
+
+    def __post_init__(self) -> None:
+        _AtPlace.__post_init__(self)
+        keep_exact(self, "stock", self.stock)
+        if self.regular_price is not UNSET:
+            keep_amount(self, "regular_price", self.regular_price)
+        if self.sale_price is not UNSET:
+            keep_amount(self, "sale_price", self.sale_price)
+
+
+ListingCommand = ListProduct | SyncListing
+
+# --- events -----------------------------------------------------------------------------
 
 
 class ProductListed(Event, frozen=True, kw_only=True):

@@ -30,7 +30,8 @@ from schemas.stock import LotPart, Lots, Serials, Unit
 OrderStatus = Literal["pending", "paid", "fulfilling", "fulfilled", "shipped", "cancelled"]
 Channel = Literal["manual", "api", "pos", "b2b"]
 AllocationRule = Literal["named", "default", "most_stock", "split"]
-PriceSource = Literal["given", "tier", "list"]
+PriceSource = Literal["given", "tier", "listing", "list"]
+"""What said a price: the client, the customer's tier, the location's listing, the product."""
 ReturnDisposition = Literal["quarantine", "restock"]
 ORDER_LINES_MAX = 500
 
@@ -146,7 +147,10 @@ class ReturnOrder(_OfOrder, frozen=True, kw_only=True):
 
 
 class AllocateBackorder(_OfOrder, frozen=True, kw_only=True):
-    """Reserve what is open of an order from what is available by now."""
+    """Reserve what is open of an order from what is available by now.
+
+    At its location; of an order that is split, at any that is active by now.
+    """
 
     TYPE: ClassVar[str] = "AllocateBackorder"
 
@@ -201,6 +205,8 @@ class OrderPlaced(Event, frozen=True, kw_only=True):
     """An order was taken. ``total_amount`` is the sum of quantity times price of its lines."""
 
     TYPE: ClassVar[str] = "OrderPlaced"
+    SCHEMA_VERSION: ClassVar[int] = 2
+    READS_FROM: ClassVar[int] = 1
     order_id: int
     order_number: str
     channel: Channel

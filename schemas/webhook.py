@@ -19,14 +19,17 @@ WebhookFormat = Literal["standard", "mipos"]
 WebhookUrl = Annotated[
     str, Meta(min_length=1, max_length=2000, pattern=r"^https?://[^\x00-\x20]+$")
 ]
-Topics = Annotated[tuple[WebhookTopic, ...], Meta(min_length=1, max_length=20)]
+Topics = Annotated[tuple[WebhookTopic, ...], Meta(max_length=20)]
+"""What a receiver is told of; one that names nothing is kept, and is sent nothing."""
 DisableCause = Literal["user", "gone", "failing"]
 
 
 class CreateWebhookEndpoint(Command, frozen=True, kw_only=True):
     """Add a receiver. Its id is counted by the ledger; nothing is sent before it is verified.
 
-    ``verified`` is for formats whose registration has no challenge of its own.
+    ``verified`` is for formats whose registration has no challenge of its own. ``kind`` is what
+    the system that registered it calls the webhook (miPOS: ``3``, ``ORDER``, ``Menu``), and
+    ``receiver_id`` what it is itself called there (miPOS: ``pos_id``).
     """
 
     TYPE: ClassVar[str] = "CreateWebhookEndpoint"
@@ -35,6 +38,8 @@ class CreateWebhookEndpoint(Command, frozen=True, kw_only=True):
     format: WebhookFormat = "standard"
     description: ShortText | None = None
     verified: bool = False
+    kind: ShortText | None = None
+    receiver_id: ShortText | None = None
 
 
 class ReviseWebhookEndpoint(Command, frozen=True, kw_only=True):
@@ -85,6 +90,27 @@ class DeleteWebhookEndpoint(Command, frozen=True, kw_only=True):
     endpoint_id: Id
 
 
+class ResendWebhookMessage(Command, frozen=True, kw_only=True):
+    """Ask for one message to be sent again, whatever came of it before.
+
+    ``position`` is its event's, ``n`` counts the messages of that event from 0.
+    """
+
+    TYPE: ClassVar[str] = "ResendWebhookMessage"
+    endpoint_id: Id
+    position: Id
+    n: Annotated[int, Meta(ge=0, le=32767)] = 0
+
+
+class ReplayWebhookMessages(Command, frozen=True, kw_only=True):
+    """Ask for all of an endpoint's messages from one position to another to be sent again."""
+
+    TYPE: ClassVar[str] = "ReplayWebhookMessages"
+    endpoint_id: Id
+    from_position: Id
+    to_position: Id
+
+
 WebhookCommand = (
     CreateWebhookEndpoint
     | ReviseWebhookEndpoint
@@ -93,6 +119,8 @@ WebhookCommand = (
     | DisableWebhookEndpoint
     | EnableWebhookEndpoint
     | DeleteWebhookEndpoint
+    | ResendWebhookMessage
+    | ReplayWebhookMessages
 )
 
 
@@ -104,6 +132,8 @@ class WebhookEndpointCreated(Event, frozen=True, kw_only=True):
     format: WebhookFormat = "standard"
     description: str | None = None
     verified: bool = False
+    kind: str | None = None
+    receiver_id: str | None = None
 
 
 class WebhookEndpointRevised(Event, frozen=True, kw_only=True):
@@ -142,6 +172,20 @@ class WebhookEndpointDeleted(Event, frozen=True, kw_only=True):
     endpoint_id: int
 
 
+class WebhookResendRequested(Event, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "WebhookResendRequested"
+    endpoint_id: int
+    position: int
+    n: int = 0
+
+
+class WebhookReplayRequested(Event, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "WebhookReplayRequested"
+    endpoint_id: int
+    from_position: int
+    to_position: int
+
+
 WebhookEvent = (
     WebhookEndpointCreated
     | WebhookEndpointRevised
@@ -150,4 +194,6 @@ WebhookEvent = (
     | WebhookEndpointDisabled
     | WebhookEndpointEnabled
     | WebhookEndpointDeleted
+    | WebhookResendRequested
+    | WebhookReplayRequested
 )

@@ -3,6 +3,7 @@
 import http.client
 import threading
 import time
+from collections.abc import Callable, Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -25,17 +26,29 @@ class Stopped(Exception):
     """We were told to stop before a request."""
 
 
+class _Fault(msgspec.Struct):
+    message: str = ""
+
+
 class _Problem(msgspec.Struct):
-    error: str = ""
+    error: str | _Fault = ""
 
 
 class HttpClient:
-    """Sends one request at a time with a bearer token; ``stop`` ends it before the next."""
+    """Sends one request at a time with a bearer token; ``stop`` ends it before the next.
+
+    Raises ValueError for a URL that is no service's.
+    """
 
     def __init__(self, url: str, token: str, stop: threading.Event) -> None:
         parts = urlsplit(url)
-        assert parts.hostname is not None
-        self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=TIMEOUT_S)
+        if parts.scheme not in ("http", "https") or parts.hostname is None:
+            raise ValueError(f"{url!r} is no address of a service, such as http://127.0.0.1:8000")
+        kind = (
+            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        )
+        self._url = url
+        self._connection = kind(parts.hostname, parts.port, timeout=TIMEOUT_S)
         self._headers = {"Authorization": f"Bearer {token}"}
         self._stop = stop
 
@@ -56,19 +69,49 @@ class HttpClient:
         }
         return self._request(method, path, msgspec.json.encode(body), headers)
 
+    def check(self, path: str) -> None:
+        """Read once; raise RequestRefused when nobody answers, or not with a success."""
+        try:
+            self._connection.request("GET", path, headers=self._headers)
+            response = self._connection.getresponse()
+            content = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise RequestRefused(
+                f"no service answers at {self._url} ({type(error).__name__}); start it, with make"
+                " run, or say where it is: --url"
+            ) from error
+        if response.status != 200:
+            raise RequestRefused(f"{self._url}: {response.status} {_error(content)}")
+
+    def stream(
+        self, path: str, pieces: Callable[[], Iterator[bytes]], media_type: str, key: str
+    ) -> Answer:
+        """Write a long body under an Idempotency-Key, piece by piece, as `send` does a short one.
+
+        ``pieces`` gives the body from its beginning: it is asked again for each attempt.
+        """
+        headers = {**self._headers, "Content-Type": media_type, "Idempotency-Key": key}
+        return self._request("POST", path, pieces, headers)
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
     def _request(
-        self, method: str, path: str, body: bytes | None, headers: dict[str, str]
+        self,
+        method: str,
+        path: str,
+        body: bytes | Callable[[], Iterator[bytes]] | None,
+        headers: dict[str, str],
     ) -> Answer:
         last = ""
         for attempt in range(ATTEMPTS_MAX):
             if self._stop.is_set():
                 raise Stopped
             try:
-                self._connection.request(method, path, body, headers)
+                whole = body() if callable(body) else body
+                self._connection.request(method, path, whole, headers)
                 response = self._connection.getresponse()
                 content = response.read()
             except (OSError, http.client.HTTPException) as error:
@@ -89,6 +132,7 @@ class HttpClient:
 
 def _error(content: bytes) -> str:
     try:
-        return msgspec.json.decode(content, type=_Problem).error
+        error = msgspec.json.decode(content, type=_Problem).error
+        return error if isinstance(error, str) else error.message
     except msgspec.DecodeError:
         return content[:200].decode("utf-8", "replace")

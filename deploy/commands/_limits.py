@@ -6,6 +6,8 @@ from api import (
     auth,
     credentials,
     endpoint,
+    ingestion,
+    large_body,
     ledger_events,
     query,
     reads,
@@ -15,6 +17,7 @@ from api import (
     writes,
 )
 from api.imports import tables, xlsx_worker
+from api.webhook_log import HEAD_BYTES
 from deploy import http_server
 from deploy.settings import Settings
 from ledger import feed
@@ -93,12 +96,19 @@ silently. A name in parentheses is a [setting](settings.md), whose default is sh
 - Failed attempts to sign in, in {auth.WINDOW_S / 60:.0f} minutes and a process:
   {auth.ACCOUNT_ATTEMPTS_MAX} an account and {auth.ADDRESS_ATTEMPTS_MAX} a network address; then 429
   with `Retry-After`.
+- A request of the WooCommerce API: {default.woocommerce_items_max:,} items
+  (`woocommerce_items_max`). Its log of inbound webhooks: {HEAD_BYTES:,} bytes of each body, kept
+  {default.webhook_log_days} days (`webhook_log_days`).
 - The usage log of API keys: kept {default.usage_log_days} days (`usage_log_days`), written
   within about {usage.FLUSH_INTERVAL_S:.0f} second. {usage.QUEUE_MAX:,} lines may wait a process;
   more are dropped, and counted.
 
 ## Imports
 
+- Order lines to `/api/integrations/v1/ingestion/order-lines`:
+  {default.ingestion_body_bytes_max // _MIB} MiB in one request (`ingestion_body_bytes_max`),
+  {large_body.LINE_BYTES_MAX // _KIB} KiB a line. They are committed {ingestion.CHUNK_LINES:,} at a
+  time; the answer shows the first {ingestion.REFUSALS_SHOWN} that were refused.
 - A file: {tables.FILE_BYTES_MAX // _MIB} MiB.
 - A CSV: {tables.CSV_ROWS_MAX:,} lines, {tables.COLUMNS_MAX} columns,
   {tables.CELL_CHARACTERS_MAX:,} characters a cell.

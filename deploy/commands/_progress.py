@@ -1,8 +1,9 @@
-"""A progress bar for commands that go through events: how many, how fast, how much longer."""
+"""Progress bars: how much is done, how fast, how much longer."""
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
@@ -10,6 +11,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.text import Text
 
@@ -29,6 +31,19 @@ def event_progress(console: Console) -> Progress:
         BarColumn(),
         MofNCompleteColumn(),
         _RateColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def byte_progress(console: Console) -> Progress:
+    """Return a bar that shows bytes done, bytes a second, and the time left."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,

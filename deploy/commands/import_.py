@@ -35,11 +35,13 @@ from api.imports.catalogue import (
     WarehouseTranslator,
     known_headings,
 )
+from api.imports.listings import ListingTranslator
 from api.imports.order_lines import NOT_GOODS, OrderLineOptions, OrderLineTranslator
 from api.imports.refused import RefusedFile
 from api.imports.runner import ImportFailed, ImportReport, ImportRunner
 from api.imports.tables import Table, UnreadableFile
 from api.imports.translation import Translator, choose_columns
+from deploy.commands._import_demand import command as import_demand
 from deploy.commands._tenants import tenant_named
 from deploy.running import run
 from deploy.settings import Settings, load_settings
@@ -243,6 +245,34 @@ def import_warehouses(file: Path, mapping: str | None, **common: Any) -> None:
         return WarehouseTranslator(table, _columns(WarehouseTranslator, table, mapping))
 
     _import(file, translator, **common)
+
+
+@command.command("listings")
+@FILE
+@common_options
+@click.option(
+    "--run",
+    "run_name",
+    metavar="NAME",
+    help="A name for this import, to take the same file in once more after others.",
+)
+def import_listings(file: Path, mapping: str | None, run_name: str | None, **common: Any) -> None:
+    """What is where and how it is sold: stock, prices, backorders, disabled at locations.
+
+    The file is one that GET /wp-json/mulopimfwc/v1/inventory/export?format=csv gives. Stock is
+    an absolute figure, as of the import. A blank price is the product's own.
+
+    Fields of --map: sku, location, stock, regular_price, sale_price, backorders, disabled.
+    """
+
+    def translator(table: Table) -> Translator:
+        columns = _columns(ListingTranslator, table, mapping)
+        return ListingTranslator(table, columns, run=run_name)
+
+    _import(file, translator, **common)
+
+
+command.add_command(import_demand)
 
 
 # --- parts ------------------------------------------------------------------------------

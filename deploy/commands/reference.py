@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import rich_click as click
@@ -24,8 +24,10 @@ from api.endpoint import Endpoint, Media
 from api.ledger_commands import CLIENT_COMMANDS
 from api.openapi import problem_codes
 from api.problems import KINDS, all_refusals, kind_of, type_uri
+from deploy.commands._asyncapi import asyncapi_text
 from deploy.commands._limits import limits_page
-from deploy.settings import Settings, markdown
+from deploy.commands.settings import markdown
+from deploy.settings import Settings
 from ledger.domain.decision import Refusal
 from ledger.domain.registry import COMMANDS
 from ledger.mapper import EVENT_TYPES
@@ -61,6 +63,7 @@ _SAMPLES: Final[Mapping[str, Any]] = {
     "product_id": 1,
     "location": "MAIN",
     "location_id": 1,
+    "location_ids": (1, 2),
     "requested": Decimal(50),
     "stock_limit": Decimal(0),
     "reservation_id": "order-1001",
@@ -68,6 +71,7 @@ _SAMPLES: Final[Mapping[str, Any]] = {
     "fault": "there is no unit 'box'; use one of each",
     "objection": "that is a variant itself; name 3, which it is a variant of",
     "event_type": "StockReserved",
+    "kind": "products",
     "batch_id": "8b6be307",
     "expires_at": datetime(2026, 5, 6, 12, tzinfo=UTC),
     "effective_at": datetime(2026, 5, 5, 12, tzinfo=UTC),
@@ -88,6 +92,14 @@ _SAMPLES: Final[Mapping[str, Any]] = {
     "purchase_order_status": "sent",
     "line_id": 88003,
     "hint": None,
+    "topic": "stock.low",
+    "WebhookEndpointIdle.reason": "disabled",
+    "system": "mipos",
+    "external_id": "item_abc123",
+    "StoreLinkedElsewhere.external_id": "17",
+    "SupplierLinkedElsewhere.external_id": "pos_sup_1",
+    "ExternalSupplierNotFound.external_id": "pos_sup_1",
+    "ExternalItemNotFound.product_id": None,
     "amount": Decimal("-40.00"),
     "cost": Decimal("38.00"),
     "time_zone": "Europe/London",
@@ -334,7 +346,7 @@ def _route(endpoint: Endpoint) -> Iterator[str]:
     yield f"- Answers {_answers(endpoint)}."
     codes: dict[int, list[str]] = {}
     for code in problem_codes(endpoint):
-        codes.setdefault(kind_of(code).status, []).append(f"`{code}`")
+        codes.setdefault(endpoint.family.status(code), []).append(f"`{code}`")
     problems = "; ".join(f"{status} {', '.join(names)}" for status, names in sorted(codes.items()))
     yield f"- Problems: {problems}."
     if endpoint.parameters:
@@ -365,11 +377,16 @@ def _answers(endpoint: Endpoint) -> str:
 
 
 def _reply(reply: Any) -> str:
+    if isinstance(reply, tuple):
+        return " or ".join(map(_reply, cast("tuple[Any, ...]", reply)))
     if isinstance(reply, Media):
         return f"`{reply.media_type}`"
     if reply is None:
         return ""
     described = shapes.type_info(reply)
+    if isinstance(described, shapes.ListType):
+        described = described.item_type
+        return f"with a list of {shape(described)}"
     assert isinstance(described, shapes.StructType)
     return "with " + ", ".join(f"`{field.encode_name}`" for field in described.fields)
 
@@ -450,6 +467,7 @@ def _option_default(option: click.Option) -> str:
 
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "asyncapi.json": asyncapi_text,
     "cli.md": cli_page,
     "commands.md": commands_page,
     "errors.md": errors_page,

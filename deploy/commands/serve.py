@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from deploy.bootstrap import Founded
+from deploy.embedded_nats import reader_url_file
 from deploy.running import run
 from deploy.service import serve
 from deploy.settings import Settings
@@ -33,17 +34,25 @@ def _tell(settings: Settings, first: Founded | None) -> None:
         else (f"{settings.data_dir.absolute()}")
     )
     console.print(Text(f"  Kept in           {where}"))
+    if settings.relay:
+        own = reader_url_file(settings.data_dir.absolute())
+        streams = f"NATS, with the URL in {own}" if own.exists() else "STOCKLEDGER_NATS_URL"
+        console.print(Text(f"  Event streams     {streams}"))
     if first is not None:
         shown = [
             ("Tenant", first.tenant),
             ("Owner", first.email),
             ("Password", first.shown_password or "as set by STOCKLEDGER_BOOTSTRAP_OWNER_PASSWORD"),
             ("API key", first.shown_api_key or "as set by STOCKLEDGER_BOOTSTRAP_API_KEY"),
+            ("Inventory system", first.inventory_system_id),
+            ("User id (miPOS)", first.user_id_tps),
         ]
         for label, value in shown:
             console.print(Text(f"  {label:<17} {value}"))
         if first.shown_password or first.shown_api_key:
             console.print("  [bold yellow]Note these now: they are not shown again.[/]")
+    else:
+        console.print("  Tenants           stockledger tenant list: their inventory systems' ids")
     console.print()
     console.print("Try next, in another terminal:")
     key = first.shown_api_key if first is not None and first.shown_api_key else "<your API key>"

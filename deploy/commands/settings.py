@@ -4,7 +4,7 @@ import rich_click as click
 from rich.console import Console
 from rich.table import Table
 
-from deploy.settings import Settings, fields, markdown
+from deploy.settings import CONFIG_FILE, CONFIG_VARIABLE, Settings, fields
 
 
 @click.command()
@@ -20,3 +20,26 @@ def command(settings: Settings, as_markdown: bool) -> None:
         value = field.shown(getattr(settings, field.name))
         table.add_row(field.variable, "" if value is None else str(value), field.description)
     Console().print(table)
+
+
+def markdown() -> str:
+    """Return the reference page of all settings, ``docs/reference/settings.md``."""
+    lines = [
+        "# Settings",
+        "",
+        "Made by `stockledger settings --markdown`; change `deploy/settings.py` instead.",
+        "",
+        f"Read from a TOML file (`{CONFIG_VARIABLE}`, or `{CONFIG_FILE}` in the current folder)",
+        "under the name in the first column, and from the environment under the second, which",
+        "wins. An unknown name or a wrong value is refused at start.",
+        "",
+        "| in the file | in the environment | default | what it is |",
+        "|---|---|---|---|",
+    ]
+    for field in fields():
+        default = "" if field.default is None else f"`{field.shown(field.default)}`"
+        secret = " Secret: never logged or shown." if field.secret else ""
+        lines.append(
+            f"| `{field.name}` | `{field.variable}` | {default} | {field.description}{secret} |"
+        )
+    return "\n".join(lines) + "\n"

@@ -36,16 +36,20 @@ def create(settings: Settings, name: str, email: str, time_zone: str) -> None:
     console.print(Text(f"Owner     {founded.email}"))
     console.print(Text(f"Password  {founded.shown_password}"))
     console.print(Text(f"API key   {founded.api_key}"))
+    console.print(Text(f"For miPOS inventory_system_id {founded.inventory_system_id}"))
+    console.print(Text(f"          user_id_tps         {founded.user_id_tps}"))
     console.print("[bold yellow]Note these now: they are not shown again.[/]")
 
 
 @command.command("list")
 @click.pass_obj
 def list_tenants(settings: Settings) -> None:
-    """List the tenants and how far their logs reach."""
+    """List the tenants, what miPOS's clients call them, and how far their logs reach."""
     table = Table()
-    for heading in ("id", "slug", "name", "time zone", "inventory system id", "position"):
-        table.add_column(heading, overflow="fold")
+    headings = ("id", "slug", "name", "time zone", "inventory system id", "user id tps", "position")
+    for heading in headings:
+        # An id that is to be copied stays on one line.
+        table.add_column(heading, overflow="fold", no_wrap=heading == "inventory system id")
     for row in run(settings, _list(settings)):
         table.add_row(*(str(value) for value in row))
     Console(soft_wrap=True).print(table)
@@ -65,8 +69,10 @@ async def _list(settings: Settings) -> list[asyncpg.Record]:
             async with tenant_transaction(house.pool, tenant_id) as connection:
                 rows += await connection.fetch(
                     """
-                    SELECT t.tenant_id, t.slug, t.name, t.time_zone, t.inventory_system_id,
-                           h.position
+                    SELECT t.tenant_id, t.slug, t.name, t.time_zone, t.inventory_system_id, (
+                               SELECT min(user_id) FROM access.app_user u
+                               WHERE u.tenant_id = t.tenant_id AND role = 'owner' AND is_active
+                           ), h.position
                     FROM ledger.tenant t JOIN ledger.head h USING (tenant_id)
                     """
                 )

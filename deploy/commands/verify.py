@@ -1,29 +1,71 @@
-"""`stockledger verify`: proves ledgers, and says where one is not as it should be."""
+"""`stockledger verify`: proves ledgers, and says where one is not as it should be.
+
+With a file it proves that, against signed checkpoints: an export of a log, or one event's receipt.
+It then needs neither database nor service.
+"""
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NoReturn
 
+import msgspec
 import rich_click as click
 from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 from rich.text import Text
 
-from deploy.commands._progress import event_progress
+from deploy.commands._progress import byte_progress, event_progress
 from deploy.commands._tenants import tenant_named
 from deploy.running import run
 from deploy.settings import Settings, load_settings
 from deploy.wiring import open_ledger
+from ledger.notes import VerifierKey
+from ledger.offline import RECEIPT_MARK, check_log, check_receipt, read_checkpoints
 from projections.verify import Verdict, verify
+
+_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command()
+@click.argument(
+    "file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
 @click.option("--tenant", metavar="SLUG", help="Whose ledger; everybody's if not said.")
-def command(tenant: str | None) -> None:
+@click.option(
+    "--checkpoint",
+    "notes",
+    type=_FILE,
+    help="For an export: the signed checkpoints, a note or a line of JSON each; those beside it "
+    "(FILE.checkpoints) if not said.",
+)
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    metavar="KEY",
+    help="For a file: a verifier key that you trust, <name>+<id>+<base64>; may be repeated.",
+)
+@click.option("--tenant-id", type=int, help="For an export without a header: the tenant's number.")
+def command(
+    file: Path | None,
+    tenant: str | None,
+    notes: Path | None,
+    keys: tuple[str, ...],
+    tenant_id: int | None,
+) -> None:
     """Prove that log, tree, read models and stock figures agree. The service may go on.
+
+    With FILE, an export of a log or an event's receipt, prove that against signed checkpoints,
+    with no database and no service: every edit, insertion, deletion, reorder, and truncation is
+    found, and told where.
 
     Ends with 1 when anything is not as it should be.
     """
+    if file is not None:
+        _verify_file(file, notes, keys, tenant_id)
+        return
     settings = load_settings()
     console = Console()
     try:
@@ -37,6 +79,66 @@ def command(tenant: str | None) -> None:
         console.print("[bold red]Not everything is as it should be.[/]")
         sys.exit(1)
     console.print("[bold green]Everything is as it should be.[/]")
+
+
+def _verify_file(
+    file: Path, notes: Path | None, keys: Sequence[str], tenant_id: int | None
+) -> None:
+    if not keys:
+        raise click.UsageError(
+            "a file proves nothing without a key: name those that you trust with --key "
+            "(`stockledger signing-keys list` where the service runs shows them)"
+        )
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        trusted = [VerifierKey.parse(key) for key in keys]
+        with file.open("rb") as opened:
+            is_receipt = opened.read(len(RECEIPT_MARK)) == RECEIPT_MARK
+        if is_receipt:
+            event = check_receipt(file.read_bytes(), trusted)
+            console.print(
+                f"[bold green]The event at position {event.position:,}, {event.type}, is in the "
+                f"log that was signed, as it is in this file.[/]"
+            )
+            return
+        beside = notes or file.with_name(f"{file.name}.checkpoints")
+        if not beside.exists():
+            raise click.UsageError(f"there is no {beside}; name the checkpoints with --checkpoint")
+        checkpoints = read_checkpoints(beside.read_text(encoding="utf-8"), trusted)
+        size = file.stat().st_size
+        with file.open("rb") as lines, byte_progress(console) as progress:
+            task = progress.add_task(file.name, total=size)
+            checked = check_log(
+                lines,
+                checkpoints,
+                tenant_id,
+                lambda _: progress.update(task, completed=lines.tell()),
+            )
+            progress.update(task, completed=size)
+    except (ValueError, msgspec.MsgspecError) as fault:
+        _wrong(console, [str(fault)])
+    if not checked.ok:
+        _wrong(
+            console,
+            [
+                finding.fault if finding.line is None else f"line {finding.line:,}: {finding.fault}"
+                for finding in checked.findings
+            ],
+        )
+    console.print(
+        f"[bold green]{checked.events:,} events are as they were signed by "
+        f"{checked.checkpoints:,} checkpoints.[/]"
+    )
+    behind = checked.events - checked.signed
+    if behind:
+        console.print(f"[yellow]The last {behind:,} are behind the newest of them: unsigned.[/]")
+
+
+def _wrong(console: Console, faults: Sequence[str]) -> NoReturn:
+    for fault in faults:
+        console.print(Text(fault))
+    console.print("[bold red]This is not what was signed.[/]")
+    sys.exit(1)
 
 
 async def _verify(settings: Settings, slug: str | None, progress: Progress) -> list[Verdict]:

@@ -94,18 +94,26 @@ class Composed:
     """
 
     def __init__(self, states: Mapping[str, State], facts: Facts) -> None:
+        # Imported here since the registry knows the modules that are composed with this one.
+        from ledger.domain import registry
+
         self.states = dict(states)
         self.events: list[NewEvent] = []
-        self._facts = facts
+        self._registry = registry
+        self._now = facts.now
         self._counters = dict(facts.counters)
         self._later = {stream: list(found) for stream, found in facts.later.items()}
+        # What is found out on the way goes into these two, and so into the facts.
+        self._facts = facts._replace(counters=self._counters, later=self._later)
         self._lots: dict[tuple[int, str], int] = {}
         self._serials: dict[tuple[int, str], int] = {}
 
     def add(self, step: Step) -> Sequence[NewEvent] | Refusal:
         """Decide a step after those before it; return its events, or why it is refused."""
-        facts = self._facts._replace(counters=self._counters, later=self._later)
-        decision = stock.decide_step(step.command, self._known(step.refs), self.states, facts)
+        refs = step.refs
+        if self._lots or self._serials:
+            refs = self._known(refs)
+        decision = stock.decide_step(step.command, refs, self.states, self._facts)
         if isinstance(decision, Refusal):
             return decision
         self.take(decision)
@@ -123,27 +131,24 @@ class Composed:
 
     def take(self, events: Sequence[NewEvent]) -> None:
         """Add events, and bring the states of stock and of what is tracked up to them."""
-        # Imported here since the registry knows the modules that are composed with this one.
-        from ledger.domain import registry
-
+        registry, states, now = self._registry, self.states, self._now
         for new in events:
-            category, _, number = new.stream.partition("-")
-            state = self.states.get(new.stream)
+            stream, event, effective_at = new
+            state = states.get(stream)
             if state is None:
-                state = registry.initial(category)
-            at = new.effective_at or self._facts.now
-            recorded = RecordedEvent(0, new.stream, 0, new.event, at, self._facts.now)
-            self.states[new.stream] = registry.evolve(category)(state, recorded)
+                state = registry.initial(registry.category(stream))
+            recorded = RecordedEvent(0, stream, 0, event, effective_at or now, now)
+            states[stream] = registry.evolve_by(type(event))(state, recorded)
             # A step of the past may leave something effective later, such as what expired since.
-            if new.effective_at is not None:
-                self._later.setdefault(new.stream, []).append(recorded)
-            if category in ("lot", "serial"):
-                self._counters[category] = max(self._counters.get(category, 0), int(number))
-            match new.event:
-                case LotRegistered(lot_id=lot_id, product_id=product_id, lot=name):
-                    self._lots[product_id, fold(name)] = lot_id
-                case SerialRegistered(serial_id=serial_id, product_id=product_id, serial=name):
-                    self._serials[product_id, fold(name)] = serial_id
-                case _:
-                    pass
+            if effective_at is not None:
+                self._later.setdefault(stream, []).append(recorded)
+            if isinstance(event, LotRegistered):
+                self._lots[event.product_id, fold(event.lot)] = event.lot_id
+                self._count("lot", event.lot_id)
+            elif isinstance(event, SerialRegistered):
+                self._serials[event.product_id, fold(event.serial)] = event.serial_id
+                self._count("serial", event.serial_id)
         self.events += events
+
+    def _count(self, counter: str, number: int) -> None:
+        self._counters[counter] = max(self._counters.get(counter, 0), number)

@@ -7,6 +7,7 @@ No events means: nothing to do, already so.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import msgspec
@@ -20,6 +21,9 @@ class Refs(NamedTuple):
     ``location_id`` is the source of a transfer, ``to_location_id`` its destination. A command
     with lines has their products in ``products``, in order. ``lots`` and ``serials`` hold the
     ids of those that it names, None for one that is not known yet.
+
+    A step of a larger command may say what is picked before all else, where nothing is named:
+    so much of each lot (None is what is of no known lot), and which serials.
     """
 
     product_id: int = 0
@@ -29,6 +33,8 @@ class Refs(NamedTuple):
     products: tuple[int, ...] = ()
     lots: Mapping[tuple[int, str], int | None] = {}
     serials: Mapping[tuple[int, str], int | None] = {}
+    lots_first: Mapping[int | None, Decimal] = {}
+    serials_first: tuple[int, ...] = ()
 
 
 Alias = tuple[str, str]
@@ -81,7 +87,12 @@ class StockOf(_Lookup, frozen=True):
 
 
 class ActiveLocations(_Lookup, frozen=True):
-    """Asks for the ids of all active locations, in order, the default one first."""
+    """Asks for the ids of all active locations, in order, the default one first.
+
+    ``products`` are those whose stock is looked for there; the answer does not depend on them.
+    """
+
+    products: tuple[int, ...] = ()
 
 
 class SerialsAt(_Lookup, frozen=True):

@@ -5,25 +5,35 @@ from typing import Final
 
 import msgspec
 
-from ledger.domain.decision import (
-    Decider,
-    Decision,
-    Facts,
-    InvalidCommand,
-    NewEvent,
-    RecordedEvent,
-    Refs,
-    State,
+from ledger.domain import demand
+from ledger.domain.decision import Decider, Decision, Facts, Names, NewEvent, Refs, State
+from ledger.domain.import_batch_state import (
+    FIRST_CHUNK as FIRST_CHUNK,
 )
-from ledger.domain.fingerprint import fingerprint
+from ledger.domain.import_batch_state import (
+    INITIAL as INITIAL,
+)
+from ledger.domain.import_batch_state import (
+    STATE_VERSION as STATE_VERSION,
+)
+from ledger.domain.import_batch_state import (
+    ImportBatchState,
+    chunk_refusal,
+    reading_of,
+)
+from ledger.domain.import_batch_state import (
+    evolve as evolve,
+)
+from ledger.domain.import_batch_state import (
+    stream as stream,
+)
 from ledger.domain.refusals import (
-    ChunkAlreadyRecorded,
-    ChunkOutOfOrder,
     ImportBatchConflict,
-    ImportBatchIsClosed,
     ImportBatchNotFound,
     ImportCountsDiffer,
 )
+from ledger.domain.refusals_ingestion import ImportBatchIsReversed
+from schemas.demand import DemandCommand, RecordDemandChunk, ReverseImportBatch
 from schemas.import_batch import (
     CloseImportBatch,
     ImportBatchClosed,
@@ -34,99 +44,50 @@ from schemas.import_batch import (
     RecordImportChunk,
 )
 
-FIRST_CHUNK: Final = 0
-
-
-def stream(batch_id: str) -> str:
-    """Return the name of a batch's stream."""
-    return f"import-{batch_id}"
-
-
-# --- state ------------------------------------------------------------------------------
-
-STATE_VERSION: Final = 1
-
-
-class ImportBatchState(msgspec.Struct, frozen=True, gc=False):
-    """How far a batch is. ``next_chunk`` is the number of the chunk to come."""
-
-    is_open: bool = False
-    is_closed: bool = False
-    source_digest: str = ""
-    reading: bytes = b""
-    """Fingerprint of how the file is read: its kind and options."""
-    next_chunk: int = FIRST_CHUNK
-    last_line: int = -1
-    accepted: int = 0
-    refused: int = 0
-
-
-INITIAL: Final = ImportBatchState()
-
-
-def evolve(state: ImportBatchState, recorded: RecordedEvent) -> ImportBatchState:
-    """Return the state after an event."""
-    match recorded.event:
-        case ImportBatchOpened() as event:
-            return ImportBatchState(
-                is_open=True, source_digest=event.source_digest, reading=_reading(event)
-            )
-        case ImportChunkRecorded() as event:
-            return msgspec.structs.replace(
-                state,
-                next_chunk=event.chunk + 1,
-                last_line=event.last_line,
-                accepted=state.accepted + event.accepted,
-                refused=state.refused + event.refused,
-            )
-        case ImportBatchClosed():
-            return msgspec.structs.replace(state, is_open=False, is_closed=True)
-        case event:
-            raise TypeError(f"an import batch has no {type(event).__name__}")
-
-
-def _reading(said: ImportBatchOpened) -> bytes:
-    """Return a fingerprint of kind and options, whatever their order."""
-    return fingerprint(
-        ImportBatchOpened(
-            batch_id=said.batch_id,
-            kind=said.kind,
-            source_name="",
-            source_digest="",
-            options=dict(sorted(said.options.items())),
-        )
-    )
-
-
 # --- decisions --------------------------------------------------------------------------
 
 
 class ImportBatchDecider(Decider):
-    """The decider of ingestion batches."""
+    """The decider of ingestion batches, those of demand among them."""
 
-    def streams(self, command: ImportBatchCommand, refs: Refs) -> Sequence[str]:
-        """The batch's own."""
-        return (stream(command.batch_id),)
+    def resolve(self, command: ImportBatchCommand | DemandCommand, names: Names) -> Refs:
+        """The products that lines of demand name."""
+        return demand.resolve(command, names) if isinstance(command, RecordDemandChunk) else Refs()
+
+    def streams(self, command: ImportBatchCommand | DemandCommand, refs: Refs) -> Sequence[str]:
+        """The batch's own, and those of the products that lines of demand name."""
+        return (stream(command.batch_id), *demand.product_streams(refs))
 
     def decide(
-        self, command: ImportBatchCommand, refs: Refs, states: Mapping[str, State], facts: Facts
+        self,
+        command: ImportBatchCommand | DemandCommand,
+        refs: Refs,
+        states: Mapping[str, State],
+        facts: Facts,
     ) -> Decision:
         """Return the one event, nothing when it is so already, or a refusal.
 
         A chunk that is recorded already is refused rather than passed over: it is submitted
         in one atomic request with what its lines lead to, which then has no effect either.
         Refusals: ImportBatchNotFound, ImportBatchConflict, ImportBatchIsClosed,
-        ChunkAlreadyRecorded, ChunkOutOfOrder, ImportCountsDiffer, InvalidCommand.
+        ChunkAlreadyRecorded, ChunkOutOfOrder, ImportCountsDiffer, InvalidCommand; and those of
+        `demand`.
         """
         name = stream(command.batch_id)
         state: ImportBatchState = states[name]
         if isinstance(command, OpenImportBatch):
             return _open(command, name, state)
-        if not state.is_open and not state.is_closed:
+        if not state.is_known:
             return ImportBatchNotFound(batch_id=command.batch_id)
-        if isinstance(command, RecordImportChunk):
-            return _record_chunk(command, name, state)
-        return _close(command, name, state)
+        match command:
+            case RecordImportChunk():
+                return _record_chunk(command, name, state)
+            case RecordDemandChunk():
+                return demand.record(command, refs, state, states)
+            case CloseImportBatch():
+                return _close(command, name, state)
+            case ReverseImportBatch():
+                return demand.reverse(command, state)
 
 
 DECIDER: Final = ImportBatchDecider()
@@ -134,37 +95,21 @@ DECIDER: Final = ImportBatchDecider()
 
 def _open(command: OpenImportBatch, name: str, state: ImportBatchState) -> Decision:
     event = ImportBatchOpened(**msgspec.structs.asdict(command))
-    if not state.is_open and not state.is_closed:
+    if not state.is_known:
         return [NewEvent(name, event)]
     if state.source_digest != command.source_digest:
         return ImportBatchConflict(batch_id=command.batch_id, field="source_digest")
-    if state.reading != _reading(event):
+    if state.reading != reading_of(event):
         return ImportBatchConflict(batch_id=command.batch_id, field="kind or options")
     return []
 
 
 def _record_chunk(command: RecordImportChunk, name: str, state: ImportBatchState) -> Decision:
-    batch_id, next_chunk = command.batch_id, state.next_chunk
-    if command.chunk < next_chunk:
-        return ChunkAlreadyRecorded(batch_id=batch_id, chunk=command.chunk, next_chunk=next_chunk)
-    if state.is_closed:
-        return ImportBatchIsClosed(batch_id=batch_id)
-    if command.chunk > next_chunk:
-        return ChunkOutOfOrder(batch_id=batch_id, chunk=command.chunk, next_chunk=next_chunk)
-    if command.first_line <= state.last_line:
-        fault = f"must come after line {state.last_line}, the last one that has been dealt with"
-        return InvalidCommand(field="first_line", fault=fault)
-    if command.last_line < command.first_line:
-        return InvalidCommand(field="last_line", fault="must not come before first_line")
-    # Fewer than the span is right: a file may have lines with nothing in them.
-    span = command.last_line - command.first_line + 1
-    if command.accepted + command.refused > span:
-        return ImportCountsDiffer(
-            batch_id=batch_id,
-            field="accepted and refused",
-            stated=command.accepted + command.refused,
-            actual=span,
-        )
+    if state.kind == demand.KIND:
+        return ImportBatchConflict(batch_id=command.batch_id, field="kind")
+    refusal = chunk_refusal(command, state, command.accepted + command.refused)
+    if refusal is not None:
+        return refusal
     return [NewEvent(name, ImportChunkRecorded(**msgspec.structs.asdict(command)))]
 
 
@@ -180,4 +125,6 @@ def _close(command: CloseImportBatch, name: str, state: ImportBatchState) -> Dec
             )
     if state.is_closed:
         return []
+    if state.is_reversed:
+        return ImportBatchIsReversed(batch_id=command.batch_id)
     return [NewEvent(name, ImportBatchClosed(**msgspec.structs.asdict(command)))]

@@ -98,7 +98,9 @@ def _going_out(
         return _insufficient(movement, leg.quantity, picked) if picked.short else picked.parts
     day = business_day(movement.place, movement.facts.now) if movement.purpose == "use" else None
     ranked = first_expired_first(movement.place, timeline, movement.states, day)
-    picked = pick(timeline, account, leg.quantity, [*ranked.lot_ids, None])
+    order = [*ranked.lot_ids, None]
+    first = movement.refs.lots_first
+    picked = pick(timeline, account, leg.quantity, order, first=first)
     if not picked.short:
         return picked.parts
     past = [lot_id for lot_id in ranked.past if timeline.lowest(lot_id, account).quantity > 0]

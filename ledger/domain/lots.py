@@ -115,7 +115,20 @@ def changes_of(event: Event, location_id: int) -> Iterator[tuple[Key, Account, D
             yield key, leg.to_account, quantity
 
 
+def later_streams(facts: Facts) -> dict[str, None]:
+    """Return the streams of the lots that later events are of: they may be here no more."""
+    return {
+        stream(part.lot_id): None
+        for later in facts.later.values()
+        for recorded in later
+        for part in getattr(recorded.event, "lots", ())
+    }
+
+
 # --- picking ----------------------------------------------------------------------------
+
+
+_NONE_FIRST: Final[Mapping[Key, Decimal]] = {}
 
 
 class Picked(NamedTuple):
@@ -129,19 +142,28 @@ def pick(
     timeline: Timeline,
     account: Account,
     quantity: Decimal,
-    keys: Iterable[Key],
+    keys: Sequence[Key],
     since: datetime | None = None,
+    first: Mapping[Key, Decimal] = _NONE_FIRST,
 ) -> Picked:
-    """Take a quantity from lots in an order, from each as much as it has from then on."""
+    """Take a quantity from lots in an order, from each as much as it has from then on.
+
+    Before all else so much is taken of those that come ``first``, in the same order.
+    """
     parts: dict[Key, Decimal] = {}
     left = quantity
-    for key in keys:
-        if not left:
-            break
-        part = min(timeline.lowest(key, account, since).quantity, left)
-        if part > 0:
-            parts[key] = part
-            left -= part
+    rounds = ([key for key in keys if key in first], keys) if first else (keys,)
+    for number, of_round in enumerate(rounds, start=1):
+        for key in of_round:
+            if not left:
+                break
+            taken = parts.get(key, ZERO)
+            part = min(timeline.lowest(key, account, since).quantity - taken, left)
+            if number < len(rounds):
+                part = min(part, first[key])
+            if part > 0:
+                parts[key] = taken + part
+                left -= part
     return Picked(parts, left)
 
 

@@ -158,7 +158,10 @@ class OrderDecider(Decider):
     def more_streams(
         self, command: OrderCommand, refs: Refs, states: Mapping[str, State]
     ) -> Sequence[str]:
-        """The products and the stock that the order is about, and the lots and serials of it."""
+        """The products and the stock that the order is about, the lots and serials of it.
+
+        Of what is open that is to be reserved, also how it is listed.
+        """
         if isinstance(command, PlaceOrder):
             return order_placing.more_streams(command, refs, states)
         state: OrderState = states[stream(command.order_id)]
@@ -168,6 +171,11 @@ class OrderDecider(Decider):
             *composing.streams(steps),
             *composing.more_streams(steps, states),
             *order_tracking.moved_streams(_moved(state, command)),
+            *(
+                order_cancelling.listed_streams(state)
+                if isinstance(command, AllocateBackorder)
+                else ()
+            ),
         ]
 
     def lookups(
@@ -180,13 +188,16 @@ class OrderDecider(Decider):
         found = composing.lookups(_steps(state, command, states, None), states, now)
         if isinstance(command, FulfilOrder):
             found += order_tracking.owners(state, command.lines)
+        elif isinstance(command, AllocateBackorder):
+            found += order_cancelling.allocate_lookups(state)
         return found
 
     def streams_after(self, command: OrderCommand, refs: Refs, facts: Facts) -> Sequence[str]:
         """The stock at the locations that were found; the lots and serials that were found."""
         if isinstance(command, PlaceOrder):
             return order_placing.streams_after(command, refs, facts)
-        return order_tracking.found_streams(facts)
+        found = order_tracking.found_streams(facts)
+        return [*found, *order_cancelling.allocate_streams(facts)]
 
     def lookups_after(
         self, command: OrderCommand, refs: Refs, states: Mapping[str, State], facts: Facts
@@ -251,7 +262,7 @@ def _steps(
         case ReturnOrder() as taken_back:
             return order_returns.steps(state, taken_back, states)
         case AllocateBackorder() as allocate:
-            return order_cancelling.allocate_steps(state, allocate)
+            return order_cancelling.allocate_steps(state, allocate, facts)
         case _:
             return []
 

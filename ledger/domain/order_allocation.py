@@ -6,6 +6,12 @@ these the first; the default location comes first, then the lowest id. ``split``
 line from the default location, then from wherever most of its product is available.
 
 Lines are served in their order, each from what those before it leave.
+
+Where a product is disabled, no line for it is served: the one location of ``named`` and
+``default`` refuses the order, ``most_stock`` passes over a location where any line's product is
+disabled, and ``split`` over it for that line. Whether a line may wait for stock, and at what
+price it is, is told by the listing at the location where it is looked for first, else by the
+product.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,8 +22,10 @@ from typing import Final, NamedTuple
 
 from ledger.domain.backdating import effect_of, later_events
 from ledger.domain.decision import Facts, State
+from ledger.domain.listing import ListingState
+from ledger.domain.listing import stream as listing_stream
 from ledger.domain.location import LocationState
-from ledger.domain.refusals_orders import InsufficientForLine
+from ledger.domain.refusals_orders import InsufficientForLine, ProductIsDisabled
 from ledger.domain.stock_state import StockState
 from ledger.domain.stock_state import stream as stock_stream
 from schemas.order import AllocationRule, Claim, Considered
@@ -28,21 +36,28 @@ PLACES_MAX: Final = 5_000
 
 
 class Wanted(NamedTuple):
-    """So much of a product, for the line that ``line`` counts from 0."""
+    """So much of a product, for the line that ``line`` counts from 0.
+
+    ``backorders`` is what the product says of waiting for stock, where its listing says nothing.
+    """
 
     line: int
     product_id: int
     sku: str
     quantity: Decimal
-    may_wait: bool
+    backorders: bool
 
 
 class Allocation(NamedTuple):
-    """What each line gets and where, what was looked at, and the one location, if it is one."""
+    """What each line gets and where, what was looked at, and the one location, if it is one.
+
+    ``listings`` has each line's listing at the location where it was looked for first.
+    """
 
     claims: Sequence[tuple[Claim, ...]]
     considered: tuple[Considered, ...]
     location_id: int | None
+    listings: Sequence[ListingState]
 
 
 class Availability:
@@ -77,6 +92,10 @@ class Availability:
             free = self._free[place] = max(available - self.limit(location_id), ZERO)
         return free
 
+    def listing(self, product_id: int, location_id: int) -> ListingState:
+        """Return how a product is sold at a location."""
+        return self._states[listing_stream(product_id, location_id)]
+
     def limit(self, location_id: int) -> Decimal:
         """Return how far down a location may be reserved."""
         location: LocationState = self._states[f"location-{location_id}"]
@@ -97,7 +116,7 @@ def _lowest(
         return available
     # What has expired since then still claimed its share at that time.
     changes = [
-        (expires_at, stock.holds[reservation_id].quantity)
+        (expires_at, stock.quantity_held(reservation_id))
         for expires_at, reservation_id in stock.dead_at(facts.now)
         if expires_at > at
     ]
@@ -124,27 +143,51 @@ def allocate(
     lines: Sequence[Wanted],
     places: Sequence[int],
     availability: Availability,
-) -> Allocation | InsufficientForLine:
+) -> Allocation | InsufficientForLine | ProductIsDisabled:
     """Return what each line gets of ``places``, or the refusal of the first that must not wait."""
+    location_id = None
     if rule == "split":
-        claims = [_spread(line, places, availability) for line in lines]
-        location_id = None
+        looked: list[Sequence[int]] = [_sold_at(line, places, availability) for line in lines]
+        unsold = next((line for line, sold in zip(lines, looked, strict=True) if not sold), None)
     else:
-        location_id = places[0]
-        if rule == "most_stock":
-            location_id = _best(lines, places, availability)
-        claims = [_spread(line, [location_id], availability) for line in lines]
-    for line, claimed in zip(lines, claims, strict=True):
+        common = places
+        unsold = None
+        for line in lines:
+            common = _sold_at(line, common, availability)
+            if not common:
+                unsold = line
+                break
+        else:
+            choose = rule == "most_stock"
+            location_id = _best(lines, common, availability) if choose else common[0]
+        looked = [(location_id,) for _ in lines] if location_id is not None else []
+    if unsold is not None:
+        return ProductIsDisabled(
+            line=unsold.line,
+            product_id=unsold.product_id,
+            sku=unsold.sku,
+            location_ids=tuple(
+                place for place in places if availability.listing(unsold.product_id, place).disabled
+            ),
+        )
+    claims = [spread(line, sold, availability) for line, sold in zip(lines, looked, strict=True)]
+    listings: list[ListingState] = []
+    for line, sold, claimed in zip(lines, looked, claims, strict=True):
+        listed = availability.listing(line.product_id, sold[0])
+        listings.append(listed)
+        may_wait = line.backorders if listed.backorders is None else listed.backorders
+        if may_wait:
+            continue
         reserved = sum((claim.quantity for claim in claimed), ZERO)
-        if reserved < line.quantity and not line.may_wait:
+        if reserved < line.quantity:
             return InsufficientForLine(
                 line=line.line,
                 product_id=line.product_id,
-                location_id=places[0],
+                location_id=sold[0],
                 sku=line.sku,
                 requested=line.quantity,
                 available=reserved,
-                stock_limit=availability.limit(places[0]),
+                stock_limit=availability.limit(sold[0]),
                 at=availability.at,
                 considered=tuple(
                     place
@@ -152,10 +195,16 @@ def allocate(
                     if place.product_id == line.product_id
                 ),
             )
-    return Allocation(claims, availability.considered, location_id)
+    return Allocation(claims, availability.considered, location_id, listings)
 
 
-def _spread(line: Wanted, places: Sequence[int], availability: Availability) -> tuple[Claim, ...]:
+def _sold_at(line: Wanted, places: Sequence[int], availability: Availability) -> Sequence[int]:
+    """Return the places where a line's product is sold, in order."""
+    product_id = line.product_id
+    return [place for place in places if not availability.listing(product_id, place).disabled]
+
+
+def spread(line: Wanted, places: Sequence[int], availability: Availability) -> tuple[Claim, ...]:
     """Take a line from the first place, then from those that have most; none is gone to twice."""
     product_id = line.product_id
     if len(places) == 1:

@@ -3,13 +3,11 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from ledger.aliases import DEFAULT_LOCATION, LOCATION, SKU, fold
-from ledger.domain import composing, customer, location, price_tier, product
+from ledger.domain import composing, customer, listing, location, price_tier, product, trading
 from ledger.domain.composing import Composed, Step
 from ledger.domain.customer import CustomerState
 from ledger.domain.decision import (
     ActiveLocations,
-    Alias,
     Decision,
     Facts,
     InvalidCommand,
@@ -23,7 +21,13 @@ from ledger.domain.decision import (
     State,
 )
 from ledger.domain.location import LocationState
-from ledger.domain.order_allocation import PLACES_MAX, Availability, Wanted, allocate
+from ledger.domain.order_allocation import (
+    PLACES_MAX,
+    Allocation,
+    Availability,
+    Wanted,
+    allocate,
+)
 from ledger.domain.order_pricing import Price, price_of, total_amount
 from ledger.domain.order_state import stream
 from ledger.domain.order_steps import Part, reserve
@@ -42,28 +46,7 @@ _LOOKED_FOR = frozenset({"most_stock", "split"})
 
 def resolve(command: PlaceOrder, names: Names) -> Refs | Refusal:
     """Return the ids of the lines' products and of the location: the named or the default one."""
-    wanted: list[Alias] = [(SKU, fold(line.sku)) for line in command.lines if line.sku is not None]
-    location_id = command.location_id
-    place: Alias = (DEFAULT_LOCATION, "")
-    if command.location is not None:
-        place = (LOCATION, fold(command.location))
-    if location_id is None:
-        wanted.append(place)
-    found: Mapping[Alias, int | None] = names.find_aliases(wanted) if wanted else {}
-    products: list[int] = []
-    for line in command.lines:
-        product_id = line.product_id
-        if line.sku is not None:
-            product_id = found[SKU, fold(line.sku)]
-            if product_id is None:
-                return ProductNotFound(sku=line.sku)
-        assert product_id is not None, "a line has one of product_id and sku"
-        products.append(product_id)
-    if location_id is None:
-        location_id = found[place]
-        if location_id is None and command.location is not None:
-            return LocationNotFound(location=command.location)
-    return Refs(location_id=location_id or 0, products=tuple(products))
+    return trading.resolve(command, names)
 
 
 def rule_of(command: PlaceOrder) -> AllocationRule:
@@ -74,7 +57,10 @@ def rule_of(command: PlaceOrder) -> AllocationRule:
 
 
 def streams(command: PlaceOrder, refs: Refs) -> Sequence[str]:
-    """The order's own, the customer's, and the stock at the location unless it is looked for."""
+    """The order's own, the customer's, and the stock at the location unless it is looked for.
+
+    Where stock is read, so is the product's listing there.
+    """
     names = [stream(refs.new_id)]
     if command.customer_id is not None:
         names.append(customer.stream(command.customer_id))
@@ -85,9 +71,14 @@ def streams(command: PlaceOrder, refs: Refs) -> Sequence[str]:
         place = refs.location_id
         names.append(location.stream(place))
         for product_id in dict.fromkeys(refs.products):
-            names += (product.stream(product_id), stock_stream(product_id, place))
+            names += (
+                product.stream(product_id),
+                stock_stream(product_id, place),
+                listing.stream(product_id, place),
+            )
     else:
         names += composing.streams(_candidates(command, refs, [refs.location_id]))
+        names += _listings(refs, [refs.location_id])
     return names
 
 
@@ -109,8 +100,11 @@ def lookups(
 
 
 def streams_after(command: PlaceOrder, refs: Refs, facts: Facts) -> Sequence[str]:
-    """The stock at the locations that were found."""
-    return composing.streams(_found(command, refs, facts))
+    """The stock and the listings at the locations that were found."""
+    found = _found(command, refs, facts)
+    if not found:
+        return ()
+    return [*composing.streams(found), *_listings(refs, facts.found[_ACTIVE])]
 
 
 def lookups_after(
@@ -126,8 +120,8 @@ def decide(command: PlaceOrder, refs: Refs, states: Mapping[str, State], facts: 
     """Return the order and its reservations.
 
     Refusals: InvalidCommand, ProductNotFound, ProductIsDiscontinued, ProductIsInactive,
-    LocationNotFound, CustomerNotFound, InsufficientForLine, OrderTotalOutOfBounds, and those
-    of reserving stock.
+    LocationNotFound, CustomerNotFound, ProductIsDisabled, InsufficientForLine,
+    OrderTotalOutOfBounds, and those of reserving stock.
     """
     at = moment(command.effective_at, facts.now)
     if isinstance(at, InvalidCommand):
@@ -139,10 +133,9 @@ def decide(command: PlaceOrder, refs: Refs, states: Mapping[str, State], facts: 
         buyer: CustomerState = states[customer.stream(command.customer_id)]
         if not buyer.customer_id:
             return CustomerNotFound(customer_id=command.customer_id)
-    taken = _lines(command, refs, states)
-    if isinstance(taken, Refusal):
-        return taken
-    wanted, prices = taken
+    wanted = _wanted(command, refs, states)
+    if isinstance(wanted, Refusal):
+        return wanted
     places = _places(command, refs, states, facts)
     if isinstance(places, Refusal):
         return places
@@ -150,6 +143,9 @@ def decide(command: PlaceOrder, refs: Refs, states: Mapping[str, State], facts: 
     allocation = allocate(rule, wanted, places, Availability(states, facts, at))
     if isinstance(allocation, Refusal):
         return allocation
+    prices = _prices(command, wanted, allocation, states)
+    if isinstance(prices, Refusal):
+        return prices
     order_id = refs.new_id
     number = f"ORD-{order_id}"
     composed = Composed(states, facts)
@@ -214,14 +210,9 @@ def _tier_id(command: PlaceOrder, states: Mapping[str, State]) -> int | None:
     return buyer.price_tier_id
 
 
-def _lines(
-    command: PlaceOrder, refs: Refs, states: Mapping[str, State]
-) -> tuple[list[Wanted], list[Price]] | Refusal:
-    """Return what is wanted for the lines, each with its price."""
-    tier_id = _tier_id(command, states)
-    tier: PriceTierState | None = None if tier_id is None else states[price_tier.stream(tier_id)]
+def _wanted(command: PlaceOrder, refs: Refs, states: Mapping[str, State]) -> list[Wanted] | Refusal:
+    """Return what is wanted for the lines, in their order."""
     wanted: list[Wanted] = []
-    prices: list[Price] = []
     for index, (entry, product_id) in enumerate(zip(command.lines, refs.products, strict=True)):
         sold: ProductState = states[product.stream(product_id)]
         refusal = _not_for_sale(sold, product_id, index)
@@ -230,12 +221,28 @@ def _lines(
         quantity = in_own_unit(sold, entry.quantity, entry.unit)
         if isinstance(quantity, InvalidCommand):
             return InvalidCommand(field=f"lines[{index}].{quantity.field}", fault=quantity.fault)
-        price = price_of(entry, index, sold, quantity, tier)
+        wanted.append(Wanted(index, product_id, sold.sku, quantity, sold.backorders))
+    return wanted
+
+
+def _prices(
+    command: PlaceOrder,
+    wanted: Sequence[Wanted],
+    allocation: Allocation,
+    states: Mapping[str, State],
+) -> list[Price] | InvalidCommand:
+    """Return what the lines cost, each where it was looked for first."""
+    tier_id = _tier_id(command, states)
+    tier: PriceTierState | None = None if tier_id is None else states[price_tier.stream(tier_id)]
+    prices: list[Price] = []
+    for line, listed in zip(wanted, allocation.listings, strict=True):
+        sold: ProductState = states[product.stream(line.product_id)]
+        entry = command.lines[line.line]
+        price = price_of(entry, line.line, sold, line.quantity, tier, listed.price)
         if isinstance(price, InvalidCommand):
             return price
-        wanted.append(Wanted(index, product_id, sold.sku, quantity, sold.backorders))
         prices.append(price)
-    return wanted, prices
+    return prices
 
 
 def _unit(product_id: int, states: Mapping[str, State]) -> str:
@@ -293,3 +300,12 @@ def _found(command: PlaceOrder, refs: Refs, facts: Facts) -> list[Step]:
     if len(places) * len(set(refs.products)) > PLACES_MAX:
         return []
     return _candidates(command, refs, places)
+
+
+def _listings(refs: Refs, places: Sequence[int]) -> list[str]:
+    """Return the streams of the listings of the lines' products at some places."""
+    return [
+        listing.stream(product_id, place)
+        for product_id in dict.fromkeys(refs.products)
+        for place in places
+    ]

@@ -14,6 +14,7 @@ from ledger.aliases import LOT, SERIAL, fold, lot_key, serial_key
 from ledger.domain import lot, serial
 from ledger.domain.decision import Facts, InvalidCommand, Lookup, OwnerOf, Refs, SerialsAt, State
 from ledger.domain.lot import LotState
+from ledger.domain.lots import later_streams
 from ledger.domain.order_state import LineState, OrderState
 from ledger.domain.order_steps import Part
 from ledger.domain.serial import SerialState
@@ -36,8 +37,8 @@ def owners(state: OrderState, lines: Iterable[OrderLineQuantity]) -> list[Lookup
 
 
 def found_streams(facts: Facts) -> list[str]:
-    """Return the streams of the lots and serials that lookups have found."""
-    names: dict[str, None] = {}
+    """Return the streams of the lots and serials that lookups have found, lots gone since too."""
+    names = later_streams(facts)
     for lookup, answer in facts.found.items():
         match lookup:
             case OwnerOf((kind, _)):

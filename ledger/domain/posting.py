@@ -168,8 +168,8 @@ def expiries(place: Place, now: datetime, named: str | None = None) -> list[NewE
     They are at most `RELEASES_MAX`, and the hold that is ``named``: the others are as dead,
     and are left to the next command.
     """
-    holds = place.stock.holds
-    all_dead = place.stock.dead_at(now)
+    stock = place.stock
+    all_dead = stock.dead_at(now)
     dead = all_dead[:RELEASES_MAX]
     dead += tuple(expiry for expiry in all_dead[RELEASES_MAX:] if expiry[1] == named)
     return [
@@ -179,7 +179,7 @@ def expiries(place: Place, now: datetime, named: str | None = None) -> list[NewE
                 product_id=place.product_id,
                 location_id=place.location_id,
                 reservation_id=reservation_id,
-                quantity=holds[reservation_id].quantity,
+                quantity=stock.quantity_held(reservation_id),
                 cause="expired",
             ),
             expires_at,
@@ -217,7 +217,7 @@ def post(place: Place, facts: Facts, event: Event, effect: Effect) -> Decision:
     # Decimals compare with a decimal, and tell whether they are zero, faster than with an int.
     if lowered < ZERO:
         available = stock.unrestricted - stock.reserved
-        if stock.expiries and stock.expiries[0][0] <= facts.now:
+        if stock.has_dead_at(facts.now):
             if at is not None and stock.dead_at(facts.now)[-1][0] > at:
                 # What has expired since then still claimed its share at that time.
                 return post_late(place, facts, event, effect, at)
@@ -280,7 +280,7 @@ def post_late(
         released = expiries(place, facts.now, _reservation_named(event))
         available = stock.available_at(facts.now)
         existing += [
-            Change(expires_at, stock.holds[reservation_id].quantity, ZERO)
+            Change(expires_at, stock.quantity_held(reservation_id), ZERO)
             for expires_at, reservation_id in stock.dead_at(facts.now)
             if expires_at > at
         ]

@@ -127,7 +127,11 @@ class PurchaseOrderDecider(Decider):
             return ()
         state: PurchaseOrderState = states[stream(command.purchase_order_id)]
         steps = purchase_order_receiving.steps(state, command, None)
-        return [*composing.streams(steps), *composing.more_streams(steps, states)]
+        return [
+            *composing.streams(steps),
+            *composing.more_streams(steps, states),
+            *purchase_order_receiving.brought_streams(state, command),
+        ]
 
     def lookups(
         self,

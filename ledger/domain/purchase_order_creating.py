@@ -5,15 +5,11 @@ come out exactly is refused.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Context, Decimal
-from fractions import Fraction
-from typing import Final
+from decimal import Decimal
 
-from ledger.aliases import DEFAULT_LOCATION, LOCATION, SKU, fold
 from ledger.domain import location as locations
-from ledger.domain import supplier
+from ledger.domain import supplier, trading
 from ledger.domain.decision import (
-    Alias,
     Decision,
     Facts,
     InvalidCommand,
@@ -29,7 +25,7 @@ from ledger.domain.location import LocationState
 from ledger.domain.posting import moment, must_be_active
 from ledger.domain.product import ProductState, in_own_unit
 from ledger.domain.product import stream as product_stream
-from ledger.domain.purchase_order_state import ZERO, stream
+from ledger.domain.purchase_order_state import stream
 from ledger.domain.refusals import ProductIsDiscontinued
 from ledger.domain.refusals_customers import SupplierNotFound
 from ledger.domain.refusals_purchasing import PurchaseTotalOutOfBounds
@@ -42,35 +38,10 @@ from schemas.purchase import (
     PurchaseOrderCreated,
 )
 
-# A quantity times a cost has 36 digits, and an order's sum of 500 of them 39.
-_EXACT: Final = Context(prec=60)
-_ONE: Final = Decimal(1)
-
 
 def resolve(command: CreatePurchaseOrder, names: Names) -> Refs | Refusal:
     """Return the ids of the lines' products and of the location: the named or the default one."""
-    wanted: list[Alias] = [(SKU, fold(line.sku)) for line in command.lines if line.sku is not None]
-    location_id = command.location_id
-    place: Alias = (DEFAULT_LOCATION, "")
-    if command.location is not None:
-        place = (LOCATION, fold(command.location))
-    if location_id is None:
-        wanted.append(place)
-    found: Mapping[Alias, int | None] = names.find_aliases(wanted) if wanted else {}
-    products: list[int] = []
-    for line in command.lines:
-        product_id = line.product_id
-        if line.sku is not None:
-            product_id = found[SKU, fold(line.sku)]
-            if product_id is None:
-                return ProductNotFound(sku=line.sku)
-        assert product_id is not None, "a line has one of product_id and sku"
-        products.append(product_id)
-    if location_id is None:
-        location_id = found[place]
-        if location_id is None and command.location is not None:
-            return LocationNotFound(location=command.location)
-    return Refs(location_id=location_id or 0, products=tuple(products))
+    return trading.resolve(command, names)
 
 
 def streams(command: CreatePurchaseOrder, refs: Refs) -> Sequence[str]:
@@ -155,7 +126,7 @@ def _line(
         fault = f"must be given, as {product.sku!r} has no cost price"
         return InvalidCommand(field=f"lines[{index}].unit_cost", fault=fault)
     if entry.unit_cost is not None and not is_own:
-        converted = _cost_of_one(entry, entry.unit_cost, quantity)
+        converted = trading.of_own_unit(entry.unit_cost, entry.quantity, quantity)
         if converted is None:
             fault = (
                 f"{unit_cost:f} for one {entry.unit} is no exact cost of one {product.unit} with "
@@ -174,29 +145,7 @@ def _line(
     )
 
 
-def _cost_of_one(entry: PurchaseLineEntry, unit_cost: Decimal, quantity: Decimal) -> Decimal | None:
-    """Return what one of the product's own unit costs; None where that is not exact."""
-    exact = Fraction(unit_cost) * Fraction(entry.quantity) / Fraction(quantity)
-    count = exact * 10**FRACTION_DIGITS_MAX
-    if count.denominator != 1 or exact >= DECIMAL_LIMIT:
-        return None
-    return _plain(Decimal(count.numerator).scaleb(-FRACTION_DIGITS_MAX))
-
-
 def _total_amount(lines: Iterable[PurchaseLine]) -> Decimal | PurchaseTotalOutOfBounds:
     """Return the exact sum of quantity times cost, or the refusal of one that is too large."""
-    total = ZERO
-    for line in lines:
-        total = _EXACT.add(total, _EXACT.multiply(line.quantity, line.unit_cost))
-    if total >= DECIMAL_LIMIT:
-        return PurchaseTotalOutOfBounds(total_amount=_plain(total))
-    return _plain(total)
-
-
-def _plain(value: Decimal) -> Decimal:
-    """Return a decimal without zeros at its end, and without an exponent."""
-    plain = value.normalize(_EXACT)
-    exponent = plain.as_tuple().exponent
-    if isinstance(exponent, int) and exponent > 0:
-        return plain.quantize(_ONE, context=_EXACT)
-    return plain
+    total = trading.total((line.quantity, line.unit_cost) for line in lines)
+    return PurchaseTotalOutOfBounds(total_amount=total) if total >= DECIMAL_LIMIT else total

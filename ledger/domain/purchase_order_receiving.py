@@ -105,6 +105,18 @@ def steps(state: PurchaseOrderState, command: _Moving, facts: Facts | None) -> l
     return found
 
 
+def brought_streams(state: PurchaseOrderState, command: _Moving) -> list[str]:
+    """Return the streams of the serials that may go back where none is named."""
+    if not isinstance(command, ReturnPurchase):
+        return []
+    names: list[str] = []
+    for index, asked in enumerate(command.lines):
+        line = _line_of(state, asked, index)
+        if not isinstance(line, Refusal) and not asked.serials:
+            names += map(serial.stream, line.serials)
+    return names
+
+
 def owners(state: PurchaseOrderState, command: _Moving) -> list[Lookup]:
     """Return what finds the ids of the lots and serials that a command names."""
     wanted: dict[Lookup, None] = {}
@@ -166,6 +178,9 @@ def _step(
             effective_at=command.effective_at,
         )
         return Step(receive, refs)
+    if not asked.lots and not asked.serials:
+        # What this order brought goes back first.
+        refs = refs._replace(lots_first=line.kept, serials_first=line.serials)
     issue = IssueStock(
         product_id=product_id,
         location_id=location_id,
@@ -353,8 +368,9 @@ def _move(
             return _of_line(done, index)
         agreed = line.paid if is_return else line.unit_cost
         unit_cost = agreed if asked.unit_cost is None else asked.unit_cost
-        moved.append(_moved(line, unit_cost, done))
-        left[line.id] = after(line, quantity, unit_cost, when, is_return=is_return)
+        part = _moved(line, unit_cost, done)
+        moved.append(part)
+        left[line.id] = after(line, part, when, is_return=is_return)
     return tuple(moved), list(left.values()), composed
 
 

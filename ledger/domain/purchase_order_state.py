@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from ledger.domain.decision import RecordedEvent
+from ledger.domain.stock_state import less_lots, more_lots
 from schemas.purchase import (
     PurchaseLine,
     PurchaseOrderCancelled,
@@ -24,6 +25,7 @@ from schemas.purchase import (
     PurchaseReturned,
     ReceivedLine,
 )
+from schemas.stock import LotPart
 
 ZERO: Final = Decimal(0)
 
@@ -35,14 +37,15 @@ def stream(purchase_order_id: int) -> str:
 
 # --- state ------------------------------------------------------------------------------
 
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
 
 
 class PurchaseLineState(msgspec.Struct, frozen=True, gc=False):
     """How a line stands.
 
     ``unit_cost`` is what was agreed, ``paid`` what the last receipt cost. ``flow`` is what came
-    in (above zero) and went back (below), and when, in the order it was recorded.
+    in (above zero) and went back (below), and when, in the order it was recorded. ``lots`` and
+    ``serials`` are those that came in and have not gone back.
     """
 
     id: int
@@ -53,6 +56,15 @@ class PurchaseLineState(msgspec.Struct, frozen=True, gc=False):
     received: Decimal = ZERO
     returned: Decimal = ZERO
     flow: tuple[tuple[datetime, Decimal], ...] = ()
+    lots: tuple[LotPart, ...] = ()
+    serials: tuple[int, ...] = ()
+
+    @property
+    def kept(self) -> dict[int | None, Decimal]:
+        """What came in and has not gone back, by lot; under None what was of no known lot."""
+        by_lot: dict[int | None, Decimal] = {part.lot_id: part.quantity for part in self.lots}
+        rest = self.received - self.returned - sum(by_lot.values(), ZERO)
+        return {**by_lot, None: rest} if rest > 0 else by_lot
 
     @property
     def outstanding(self) -> Decimal:
@@ -153,22 +165,29 @@ def _moved(
     lines = list(state.lines)
     for part in moved:
         lines[part.line_id - first] = after(
-            lines[part.line_id - first], part.quantity, part.unit_cost, at, is_return=is_return
+            lines[part.line_id - first], part, at, is_return=is_return
         )
     return tuple(lines)
 
 
 def after(
-    line: PurchaseLineState,
-    quantity: Decimal,
-    unit_cost: Decimal,
-    at: datetime,
-    *,
-    is_return: bool,
+    line: PurchaseLineState, part: ReceivedLine, at: datetime, *, is_return: bool
 ) -> PurchaseLineState:
-    """Return a line once so much of it has come in, or has gone back."""
+    """Return a line once a part of it has come in, or has gone back."""
+    quantity = part.quantity
     if is_return:
-        flow = (*line.flow, (at, -quantity))
-        return _replace(line, returned=line.returned + quantity, flow=flow)
-    flow = (*line.flow, (at, quantity))
-    return _replace(line, received=line.received + quantity, paid=unit_cost, flow=flow)
+        return _replace(
+            line,
+            returned=line.returned + quantity,
+            flow=(*line.flow, (at, -quantity)),
+            lots=less_lots(line.lots, part.lots),
+            serials=tuple(each for each in line.serials if each not in part.serials),
+        )
+    return _replace(
+        line,
+        received=line.received + quantity,
+        paid=part.unit_cost,
+        flow=(*line.flow, (at, quantity)),
+        lots=more_lots(line.lots, part.lots) if part.lots else line.lots,
+        serials=(*line.serials, *part.serials),
+    )

@@ -211,6 +211,28 @@ class ProductIsInactive(Refusal, frozen=True, kw_only=True):
         )
 
 
+class ProductIsDisabled(Refusal, frozen=True, kw_only=True):
+    """A product is not sold where a line of an order would have to be served.
+
+    ``location_ids`` are those of the locations looked at where it is disabled.
+    """
+
+    CODE: ClassVar[str] = "product_disabled"
+    product_id: int
+    sku: str
+    line: int
+    location_ids: tuple[int, ...]
+
+    def detail(self) -> str:
+        places = "location " if len(self.location_ids) == 1 else "locations "
+        places += ", ".join(map(str, self.location_ids[:10]))
+        return (
+            f"Product {self.product_id} ({self.sku!r}, line {self.line} counted from 0) is "
+            f"disabled at {places}, so it takes no orders there; name another location, or list "
+            f"it there again."
+        )
+
+
 class InsufficientForLine(InsufficientStock, frozen=True, kw_only=True):
     """A line of an order asks for more than is available, and its product takes no backorders.
 

@@ -8,7 +8,10 @@ from ledger.domain import (
     access,
     books,
     customer,
+    divergence,
     import_batch,
+    integration,
+    listing,
     location,
     lot,
     order,
@@ -19,6 +22,7 @@ from ledger.domain import (
     serial,
     stock,
     supplier,
+    webhook,
 )
 from ledger.domain.decision import Decider, RecordedEvent, State
 from schemas.access import AccessCommand, AccessEvent
@@ -26,7 +30,15 @@ from schemas.books import BooksCommand, BooksEvent
 from schemas.category import CategoryCommand, CategoryEvent
 from schemas.common import Command, Event
 from schemas.customer import CustomerCommand, CustomerEvent, PriceTierCommand, PriceTierEvent
+from schemas.demand import DemandCommand, DemandEvent
 from schemas.import_batch import ImportBatchCommand, ImportBatchEvent
+from schemas.integration import (
+    ApplyExternalMovement,
+    LinkCommand,
+    LinkEvent,
+    StockDivergenceDetected,
+)
+from schemas.listing import ListingCommand, ListingEvent
 from schemas.location import LocationCommand, LocationEvent
 from schemas.lot import LotCommand, LotEvent, SerialEvent
 from schemas.order import OrderCommand, OrderEvent
@@ -34,6 +46,7 @@ from schemas.product import ProductCommand, ProductEvent
 from schemas.purchase import PurchaseOrderCommand, PurchaseOrderEvent
 from schemas.stock import StockCommand, StockEvent
 from schemas.supplier import SupplierCommand, SupplierEvent
+from schemas.webhook import WebhookCommand, WebhookEvent
 
 Evolve = Callable[[State, RecordedEvent], State]
 
@@ -70,14 +83,18 @@ _CATEGORIES: Final[Mapping[str, _Category]] = {
     "lot": _of(lot, LotCommand, LotEvent),
     "serial": _of(serial, None, SerialEvent),
     "location": _of(location, LocationCommand, LocationEvent),
+    "listing": _of(listing, ListingCommand, ListingEvent),
     "customer": _of(customer, CustomerCommand, CustomerEvent),
     "pricetier": _of(price_tier, PriceTierCommand, PriceTierEvent),
     "order": _of(order, OrderCommand, OrderEvent),
     "supplier": _of(supplier, SupplierCommand, SupplierEvent),
     "purchase": _of(purchase_order, PurchaseOrderCommand, PurchaseOrderEvent),
     "books": _of(books, BooksCommand, BooksEvent),
-    "import": _of(import_batch, ImportBatchCommand, ImportBatchEvent),
+    "import": _of(import_batch, ImportBatchCommand | DemandCommand, ImportBatchEvent | DemandEvent),
     "access": _of(access, AccessCommand, AccessEvent),
+    "webhook": _of(webhook, WebhookCommand, WebhookEvent),
+    "link": _of(integration, LinkCommand, LinkEvent),
+    "divergence": _of(divergence, ApplyExternalMovement, StockDivergenceDetected),
 }
 
 
@@ -127,6 +144,14 @@ def evolve(category: str) -> Evolve:
 def evolve_by(event_type: type[Event]) -> Evolve:
     """Return the fold that takes in events of one type."""
     return _EVOLVES[event_type]
+
+
+def events_by_category() -> dict[str, tuple[type[Event], ...]]:
+    """Return the types of events that each category's streams may hold."""
+    return {
+        name: cast("tuple[type[Event], ...]", _members(kind.events))
+        for name, kind in _CATEGORIES.items()
+    }
 
 
 def state_type(category: str) -> type[Any]:

@@ -53,7 +53,7 @@ def reserve(
     reservation_id = command.reservation_id
     if reservation_id is None:
         reservation_id = _unused_id(place, refs.new_id)
-    hold = place.stock.holds.get(reservation_id)
+    hold = place.stock.hold(reservation_id)
     if hold is not None and _is_live(hold, facts.now):
         same = Hold(quantity, hold.since, command.expires_at, command.owner)
         if hold == same:
@@ -126,7 +126,7 @@ def release(
     place = _place(command, refs, states, facts)
     if isinstance(place, Refusal):
         return place
-    hold = place.stock.holds.get(command.reservation_id)
+    hold = place.stock.hold(command.reservation_id)
     if hold is None:
         return []
     if not _is_live(hold, facts.now):
@@ -212,7 +212,7 @@ def _is_live(hold: Hold, now: datetime) -> bool:
 
 
 def _live_hold(place: Place, reservation_id: str, now: datetime) -> Hold | Refusal:
-    hold = place.stock.holds.get(reservation_id)
+    hold = place.stock.hold(reservation_id)
     if hold is None:
         return ReservationNotFound(
             product_id=place.product_id,
@@ -234,7 +234,7 @@ def _live_hold(place: Place, reservation_id: str, now: datetime) -> Hold | Refus
 def _unused_id(place: Place, new_id: int) -> str:
     """Return the counted id, or one made from it where a client has taken that name."""
     reservation_id = str(new_id)
-    while reservation_id in place.stock.holds:
+    while place.stock.hold(reservation_id) is not None:
         reservation_id += "'"
     return reservation_id
 

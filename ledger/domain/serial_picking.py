@@ -138,7 +138,8 @@ def _picked(movement: Movement, leg: Leg, status: SerialStatus) -> tuple[int, ..
     """Return the units that go out when none is named."""
     place = movement.place
     picked: list[int] = []
-    for serial_id in found_at(movement.facts, place.product_id, place.location_id, status):
+    found = found_at(movement.facts, place.product_id, place.location_id, status)
+    for serial_id in dict.fromkeys((*movement.refs.serials_first, *found)):
         if len(picked) == leg.quantity:
             break
         state: SerialState | None = movement.states.get(stream(serial_id))

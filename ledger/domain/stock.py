@@ -25,6 +25,7 @@ from ledger.domain.decision import (
     SerialsAt,
     State,
 )
+from ledger.domain.lots import later_streams
 from ledger.domain.movements import NUMBERED
 from ledger.domain.posting import (
     Measured,
@@ -312,7 +313,7 @@ class StockDecider(Decider):
         """
         if isinstance(command, ReverseMovement):
             return ()
-        product_id, location_id, to_location_id, _, _, lots, serials = refs
+        product_id, location_id, to_location_id, _, _, lots, serials, _, _ = refs
         names = (
             f"stock-{product_id}-{location_id}",
             f"product-{product_id}",
@@ -383,14 +384,10 @@ class StockDecider(Decider):
         """The streams of a movement to be undone; lots that were here, serials that are."""
         if isinstance(command, ReverseMovement):
             return reversal.streams(command, facts)
-        names: dict[str, None] = {}
+        names = later_streams(facts)
         for lookup, answer in facts.found.items():
             if isinstance(lookup, SerialsAt):
                 names.update(dict.fromkeys(serial.stream(each) for each in answer))
-        for later in facts.later.values():
-            for recorded in later:
-                for part in getattr(recorded.event, "lots", ()):
-                    names[lot.stream(part.lot_id)] = None
         return list(names)
 
     def lookups_after(
@@ -453,7 +450,7 @@ def _picks(
     product: ProductState = states[f"product-{refs.product_id}"]
     stock: StockState = states[stream(refs.product_id, refs.location_id)]
     if command.quantity is None:
-        hold = stock.holds.get(command.reservation_id)
+        hold = stock.hold(command.reservation_id)
         units = ZERO if hold is None else hold.quantity
     else:
         measured = measure(product, command.quantity, command.unit)

@@ -4,7 +4,6 @@ Accounts that nothing is decided on (supplier, customer, adjustment, loss) are l
 models; `ledger.domain.movements` says what each event moves between which.
 """
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -13,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ledger.domain import layered
 from ledger.domain.decision import RecordedEvent
 from ledger.domain.movements import QUARANTINE, UNRESTRICTED, legs, parts_of
 from schemas.common import Event
@@ -47,7 +47,7 @@ def stream(product_id: int, location_id: int) -> str:
 
 # --- state ------------------------------------------------------------------------------
 
-STATE_VERSION: Final = 2
+STATE_VERSION: Final = 3
 
 
 class Hold(msgspec.Struct, frozen=True, gc=False):
@@ -82,6 +82,7 @@ class LotBalance(msgspec.Struct, frozen=True, gc=False):
 
 
 _NO_HOLDS: Final[dict[str, Hold]] = {}
+_NONE_CHANGED: Final[dict[str, Hold | None]] = {}
 _NOTHING_INCOMING: Final[dict[int, Incoming]] = {}
 _NONE_REVERSED: Final[frozenset[int]] = frozenset()
 _NO_LOTS: Final[dict[int, LotBalance]] = {}
@@ -90,9 +91,11 @@ _NO_LOTS: Final[dict[int, LotBalance]] = {}
 class StockState(msgspec.Struct, frozen=True, gc=False):
     """A product at a location. The ids are 0 before the first event.
 
-    ``reserved`` is the sum of ``holds``, expired ones included until their release is
-    recorded; ``expiries`` are those that do expire, first to expire first, so that the dead
-    are found without a look at the living. ``last_effective_at`` and
+    ``reserved`` is the sum of all holds, expired ones included until their release is
+    recorded. There may be thousands, so they are kept in layers (`ledger.domain.layered`):
+    ``settled_holds`` and, over these, ``changed_holds``; and so are ``expiries``, those that do
+    expire, first to expire first: the dead are found without a look at the living.
+    ``last_effective_at`` and
     ``last_count_at`` are the latest effective times of any event and of a count (withdrawn
     ones included): a command effective at or after the first needs no look at the past.
     ``reversed`` holds the positions of this stream's movements that have been undone.
@@ -107,8 +110,9 @@ class StockState(msgspec.Struct, frozen=True, gc=False):
     reserved: Decimal = ZERO
     last_effective_at: datetime | None = None
     last_count_at: datetime | None = None
-    expiries: tuple[Expiry, ...] = ()
-    holds: dict[str, Hold] = msgspec.field(default_factory=lambda: _NO_HOLDS)
+    expiries: layered.Chunks[Expiry] = ()
+    settled_holds: dict[str, Hold] = msgspec.field(default_factory=lambda: _NO_HOLDS)
+    changed_holds: dict[str, Hold | None] = msgspec.field(default_factory=lambda: _NONE_CHANGED)
     incoming: dict[int, Incoming] = msgspec.field(default_factory=lambda: _NOTHING_INCOMING)
     reversed: frozenset[int] = _NONE_REVERSED
     lots: dict[int, LotBalance] = msgspec.field(default_factory=lambda: _NO_LOTS)
@@ -123,19 +127,33 @@ class StockState(msgspec.Struct, frozen=True, gc=False):
         """What is on its way here."""
         return sum((transfer.quantity for transfer in self.incoming.values()), ZERO)
 
+    @property
+    def holds(self) -> dict[str, Hold]:
+        """All holds by name: a new dict each time, so ask for one with `hold`."""
+        return layered.merged(self.settled_holds, self.changed_holds)
+
+    def hold(self, reservation_id: str) -> Hold | None:
+        """Return a hold by its name, expired or not; None where there is none."""
+        return layered.get(self.settled_holds, self.changed_holds, reservation_id)
+
+    def has_dead_at(self, now: datetime) -> bool:
+        """Tell whether `dead_at` finds any."""
+        return bool(self.expiries) and self.expiries[0][0][0] <= now
+
     def dead_at(self, now: datetime) -> tuple[Expiry, ...]:
         """Return the holds that have expired by ``now`` and are not yet recorded as released."""
-        expiries = self.expiries
-        if not expiries or expiries[0][0] > now:
-            return ()
-        return expiries[: bisect_right(expiries, now, key=_expires_at)]
+        return layered.members_up_to(self.expiries, now, _expires_at)
 
     def reserved_at(self, now: datetime) -> Decimal:
         """Return what is reserved by holds that have not expired by ``now``."""
         reserved = self.reserved
         for _, reservation_id in self.dead_at(now):
-            reserved -= self.holds[reservation_id].quantity
+            reserved -= self.quantity_held(reservation_id)
         return reserved
+
+    def quantity_held(self, reservation_id: str) -> Decimal:
+        """Return what a hold that there is claims."""
+        return _hold(self, reservation_id).quantity
 
     def available_at(self, now: datetime) -> Decimal:
         """Return what may be issued or reserved at ``now``."""
@@ -147,7 +165,7 @@ INITIAL: Final = StockState()
 
 def has_stock(state: StockState) -> bool:
     """Return whether anything is on hand, in transit or reserved."""
-    return bool(state.unrestricted or state.quarantine or state.incoming or state.holds)
+    return bool(state.unrestricted or state.quarantine or state.incoming or state.reserved)
 
 
 def evolve(state: StockState, recorded: RecordedEvent) -> StockState:
@@ -208,7 +226,8 @@ def _moved(
         last,
         state.last_count_at,
         state.expiries,
-        state.holds,
+        state.settled_holds,
+        state.changed_holds,
         state.incoming,
         state.reversed,
         state.lots,
@@ -227,7 +246,8 @@ def _raised(
         last,
         state.last_count_at,
         state.expiries,
-        state.holds,
+        state.settled_holds,
+        state.changed_holds,
         state.incoming,
         state.reversed,
         state.lots,
@@ -332,6 +352,8 @@ def more_lots(parts: tuple[LotPart, ...], added: tuple[LotPart, ...]) -> tuple[L
 
 def _reserved(state: StockState, event: StockReserved, at: datetime, last: datetime) -> StockState:
     hold = Hold(event.quantity, at, event.expires_at, event.owner)
+    name = event.reservation_id
+    settled, changed = layered.put(state.settled_holds, state.changed_holds, name, hold)
     return StockState(
         event.product_id,
         event.location_id,
@@ -340,8 +362,9 @@ def _reserved(state: StockState, event: StockReserved, at: datetime, last: datet
         state.reserved + event.quantity,
         last,
         state.last_count_at,
-        _with_expiry(state.expiries, hold, event.reservation_id),
-        {**state.holds, event.reservation_id: hold},
+        _with_expiry(state.expiries, hold, name),
+        settled,
+        changed,
         state.incoming,
         state.reversed,
         state.lots,
@@ -352,13 +375,15 @@ def _extended(
     state: StockState, event: ReservationExtended, at: datetime, last: datetime
 ) -> StockState:
     after = _moved(state, event, last, state.unrestricted, state.quarantine)
-    before = state.holds[event.reservation_id]
+    name = event.reservation_id
+    before = _hold(state, name)
     hold = msgspec.structs.replace(before, expires_at=event.expires_at)
-    expiries = _without_expiry(state.expiries, before, event.reservation_id)
+    settled, changed = layered.put(state.settled_holds, state.changed_holds, name, hold)
     return msgspec.structs.replace(
         after,
-        holds={**state.holds, event.reservation_id: hold},
-        expiries=_with_expiry(expiries, hold, event.reservation_id),
+        settled_holds=settled,
+        changed_holds=changed,
+        expiries=_with_expiry(_without_expiry(state.expiries, before, name), hold, name),
     )
 
 
@@ -370,37 +395,44 @@ def _given_back(
 
 
 def _less_held(state: StockState, reservation_id: str, quantity: Decimal) -> StockState:
-    holds = dict(state.holds)
-    hold = holds[reservation_id]
+    hold = _hold(state, reservation_id)
     left = hold.quantity - quantity
     expiries = state.expiries
+    rest: Hold | None = None
     if left:
-        holds[reservation_id] = msgspec.structs.replace(hold, quantity=left)
+        rest = msgspec.structs.replace(hold, quantity=left)
     else:
-        del holds[reservation_id]
         expiries = _without_expiry(expiries, hold, reservation_id)
+    settled, changed = layered.put(state.settled_holds, state.changed_holds, reservation_id, rest)
     return msgspec.structs.replace(
-        state, reserved=state.reserved - quantity, holds=holds, expiries=expiries
+        state,
+        reserved=state.reserved - quantity,
+        settled_holds=settled,
+        changed_holds=changed,
+        expiries=expiries,
     )
 
 
+def _hold(state: StockState, reservation_id: str) -> Hold:
+    hold = state.hold(reservation_id)
+    assert hold is not None, f"there is no hold {reservation_id!r}"
+    return hold
+
+
 def _with_expiry(
-    expiries: tuple[Expiry, ...], hold: Hold, reservation_id: str
-) -> tuple[Expiry, ...]:
+    expiries: layered.Chunks[Expiry], hold: Hold, reservation_id: str
+) -> layered.Chunks[Expiry]:
     if hold.expires_at is None:
         return expiries
-    expiry = (hold.expires_at, reservation_id)
-    place = bisect_left(expiries, expiry)
-    return (*expiries[:place], expiry, *expiries[place:])
+    return layered.with_member(expiries, (hold.expires_at, reservation_id))
 
 
 def _without_expiry(
-    expiries: tuple[Expiry, ...], hold: Hold, reservation_id: str
-) -> tuple[Expiry, ...]:
+    expiries: layered.Chunks[Expiry], hold: Hold, reservation_id: str
+) -> layered.Chunks[Expiry]:
     if hold.expires_at is None:
         return expiries
-    place = bisect_left(expiries, (hold.expires_at, reservation_id))
-    return (*expiries[:place], *expiries[place + 1 :])
+    return layered.without_member(expiries, (hold.expires_at, reservation_id))
 
 
 def _quarantined(

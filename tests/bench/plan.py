@@ -52,11 +52,13 @@ class Bench:
 
         return on_done
 
-    async def install(self, name: str, *, workers: int = 1) -> Installation:
+    async def install(self, name: str, *, workers: int = 1, outward: bool = False) -> Installation:
         """Start a service on a fresh folder; it runs to the end of the bench."""
         self.progress(f"starting the service '{name}'")
         return await self._stack.enter_async_context(
-            installation(self.folder / name, workers=workers, http_server=self.http_server)
+            installation(
+                self.folder / name, workers=workers, http_server=self.http_server, outward=outward
+            )
         )
 
     async def main(self) -> Installation:

@@ -26,6 +26,8 @@ from tests.bench.measure import load
 from tests.bench.traffic import SEED_QUANTITY, sku
 
 API_KEY = "bench_key_0123456789abcdefghijklmnopqrstuvwxyz"
+OWNER_EMAIL = "bench@example.com"
+OWNER_PASSWORD = "bench owner's password"
 START_TIMEOUT_S = 120
 LOCATION = "BENCH"
 ADJUST = "/api/inventory/adjust"
@@ -139,9 +141,13 @@ class Installation:
 
 @asynccontextmanager
 async def installation(
-    folder: Path, *, workers: int = 1, http_server: str = "granian"
+    folder: Path, *, workers: int = 1, http_server: str = "granian", outward: bool = False
 ) -> AsyncGenerator[Installation]:
-    """Run ``stockledger serve`` on a folder, with an embedded PostgreSQL, and open a location."""
+    """Run ``stockledger serve`` on a folder, with an embedded PostgreSQL, and open a location.
+
+    With ``outward`` it tells others: NATS gets all events, and webhooks are sent. What that costs
+    has a figure of its own.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     environment = {
@@ -150,10 +156,16 @@ async def installation(
         "STOCKLEDGER_PORT": str(port),
         "STOCKLEDGER_WORKERS": str(workers),
         "STOCKLEDGER_HTTP_SERVER": http_server,
+        "STOCKLEDGER_RELAY": str(outward).lower(),
+        "STOCKLEDGER_WEBHOOKS": str(outward).lower(),
+        "STOCKLEDGER_WEBHOOK_HTTP_ALLOWED": str(outward).lower(),
+        "STOCKLEDGER_WEBHOOK_PRIVATE_ALLOWED": str(outward).lower(),
         "STOCKLEDGER_LOG_LEVEL": "warning",
         "STOCKLEDGER_LOG_FORMAT": "json",
         "STOCKLEDGER_BOOTSTRAP_TENANT": "Bench",
         "STOCKLEDGER_BOOTSTRAP_API_KEY": API_KEY,
+        "STOCKLEDGER_BOOTSTRAP_OWNER_EMAIL": OWNER_EMAIL,
+        "STOCKLEDGER_BOOTSTRAP_OWNER_PASSWORD": OWNER_PASSWORD,
     }
     command = [sys.executable, "-m", "deploy.cli", "serve"]
     async with _child(command, environment, folder / "serve.log", port, "/health/ready") as process:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from tests.bench import figures, orders, reports, valuation
+from tests.bench import dialects, figures, orders, outward, relay, reports, valuation, webhooks
 from tests.bench.plan import Bench
 from tests.bench.report import Figure
 
@@ -12,6 +12,8 @@ SUITES: Final[dict[str, Callable[[Bench], Awaitable[list[Figure]]]]] = {
     "orders": orders.placement,
     "valuation": valuation.backdating,
     "bulk": figures.bulk,
+    "dialects": dialects.bulk_entries,
+    "webhooks": webhooks.deliveries,
     "latency": figures.latency,
     "reads": figures.reads,
     "reports": reports.dashboard,
@@ -19,4 +21,6 @@ SUITES: Final[dict[str, Callable[[Bench], Awaitable[list[Figure]]]]] = {
     "memory": figures.memory,
     "depth": figures.depth,
     "processes": figures.processes,
+    "relay": relay.publishing,
+    "outward": outward.beside_writes,
 }

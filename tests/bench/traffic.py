@@ -22,6 +22,41 @@ def sku(number: int) -> str:
     return f"BENCH-{number:07d}"
 
 
+# How an API has a thousand figures: what stands before them, each one, and what stands behind.
+_SHAPES: Mapping[str, tuple[bytes, bytes, bytes]] = {
+    "native": (
+        b'{"mode":"atomic","commands":[',
+        (
+            b'{"type":"SetStock","data":{"sku":"%(sku)s","location":"%(location)s",'
+            b'"quantity":%(quantity)s}}'
+        ),
+        b"]}",
+    ),
+    "woocommerce": (
+        b'{"items":[',
+        b'{"sku":"%(sku)s","location_slug":"%(location)s","stock":%(quantity)s}',
+        b"]}",
+    ),
+    "mipos": (
+        b'{"user_id_tps":"%(owner)s","inventory_system_id":"%(system)s","items":[',
+        (
+            b'{"name":"Item %(sku)s","external_id":"%(sku)s","purchase_unit_external_id":"u",'
+            b'"consumption_unit_external_id":"u","supplier_external_id":"s","cost":"1.25",'
+            b'"stock":"%(quantity)s"}'
+        ),
+        (
+            b'],"units":[{"name":"Unit","short_name":"u","external_id":"u"}],'
+            b'"suppliers":[{"name":"Supplier","external_id":"s"}]}'
+        ),
+    ),
+    "mihwar": (
+        b'{"periodKind":"day","lines":[',
+        b'{"sku":"%(sku)s","quantity":%(quantity)s,"orderDate":"2026-03-04"}',
+        b"]}",
+    ),
+}
+
+
 class Traffic:
     """Makes requests for one server. ``run`` sets this run's idempotency keys apart."""
 
@@ -116,6 +151,46 @@ class Traffic:
                 ]
             body = b'{"mode":"atomic","commands":[%s]}' % b",".join(commands)
             return head % (run, self._sent, len(body), body)
+
+        return next_request
+
+    def figures(
+        self,
+        *,
+        path: str,
+        shape: str,
+        products: int,
+        filled_in: Mapping[str, str] | None = None,
+        requests: int | None = None,
+    ) -> NextRequest:
+        """A thousand absolute figures a request, one product after another.
+
+        ``shape`` says how one API or another has them; ``filled_in`` are values that it needs. It
+        ends after so many ``requests``, where given.
+        """
+        before, line, after = _SHAPES[shape]
+        given = {name.encode(): text.encode() for name, text in (filled_in or {}).items()}
+        before, after = before % given, after % given
+        head, pick, run = self._post(path), self._random.random, self._run
+        turn = 0
+
+        def next_request() -> bytes | None:
+            nonlocal turn
+            if turn == (requests or -1) * BULK_COMMANDS:
+                return None
+            number = self._sent = self._sent + 1
+            lines = [
+                line
+                % {
+                    b"sku": sku(1 + (turn + n) % products).encode(),
+                    b"quantity": b"%d" % (1 + pick() * SEED_QUANTITY),
+                    **given,
+                }
+                for n in range(BULK_COMMANDS)
+            ]
+            turn += BULK_COMMANDS
+            body = before + b",".join(lines) + after
+            return head % (run, number, len(body), body)
 
         return next_request
 

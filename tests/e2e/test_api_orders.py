@@ -460,3 +460,26 @@ async def test_a_price_tier_prices_the_lines_of_its_customers(shop: Service) -> 
         customer_id=1,
     )
     assert [item["unit_price"] for item in order["items"]] == ["40.00", "44.991", "1.00"]
+
+
+async def test_a_split_order_waits_for_goods_at_any_location(shop: Service) -> None:
+    """Also at one that was opened after it was placed; the order is fulfilled from there."""
+    placed = await place(shop, {"sku": "MUG", "quantity": 5}, allocation="split")
+    opened = await shop.post("/api/warehouses", {"name": "Perth", "code": "PER"})
+    assert opened.status_code == 201, opened.text
+    received = await shop.post(
+        "/api/inventory/receive",
+        {"product_id": 2, "warehouse_id": opened.json()["id"], "quantity": 5},
+    )
+    assert received.status_code == 200, received.text
+    answer = await shop.post(f"/api/orders/{placed['id']}/allocate")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["message"] == "Stock allocated"
+    fulfilled = await shop.post(f"/api/orders/{placed['id']}/fulfill")
+    assert fulfilled.status_code == 200, fulfilled.text
+    assert (await get(shop, f"/api/orders/{placed['id']}"))["status"] == "fulfilled"
+    levels = (await get(shop, "/api/inventory?product_id=2"))["inventory"]
+    assert [(level["warehouse_id"], level["quantity"]) for level in levels] == [
+        (opened.json()["id"], 0)
+    ]
+    await proven(shop)

@@ -30,8 +30,14 @@ ROOT = Path(__file__).parents[2]
 # Pages in a row are read, and run, one after the other on one installation.
 JOURNEYS = (
     ("README.md", "docs/guides/operating.md"),
-    ("docs/start.md",),
-    ("docs/guides/integrator.md", "docs/guides/importing.md"),
+    ("docs/start.md", "docs/guides/mihwar.md"),
+    ("docs/guides/relay.md", "docs/guides/webhooks.md"),
+    (
+        "docs/guides/integrator.md",
+        "docs/guides/importing.md",
+        "docs/guides/mipos.md",
+        "docs/guides/woocommerce.md",
+    ),
 )
 KEY = "documentation-example-key-0001"
 PASSWORD = "correct horse battery"
@@ -104,6 +110,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     program = programs / "stockledger"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m deploy.cli "$@"\n')
     program.chmod(0o755)
+    interpreter = programs / "python"
+    interpreter.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    interpreter.chmod(0o755)
     subprocess.run(
         [program, "migrate"],
         cwd=folder,

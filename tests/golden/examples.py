@@ -10,6 +10,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from schemas.access import ApiKeyCreated, ApiKeyRevoked, UserAdded
 from schemas.common import Event
 from schemas.import_batch import (
@@ -22,11 +24,15 @@ from schemas.location import LocationOpened, LocationRevised
 from tests.golden import (
     examples_books,
     examples_customers,
+    examples_demand,
+    examples_integration,
+    examples_listings,
     examples_orders,
     examples_products,
     examples_purchases,
     examples_stock,
     examples_tracking,
+    examples_webhooks,
 )
 
 _AREAS: Final = (
@@ -37,6 +43,10 @@ _AREAS: Final = (
     examples_tracking,
     examples_stock,
     examples_books,
+    examples_webhooks,
+    examples_listings,
+    examples_demand,
+    examples_integration,
 )
 
 FOLDER: Final = Path(__file__).parent / "events"
@@ -62,14 +72,14 @@ _FIRST: Final[tuple[Event, ...]] = (
         key_id=2,
         name="till",
         key_prefix="sl_live_4f",
-        permissions=("read", "write"),
+        permissions=("webhook",),
         expires_at=_UNTIL,
     ),
     ApiKeyRevoked(key_id=2),
     UserAdded(user_id=5, role="manager"),
     ImportBatchOpened(
         batch_id="b-7f3a",
-        kind="order-lines",
+        kind="demand",
         source_name="orders.csv",
         source_digest="sha256:7f3a",
         options={"timezone": "Europe/London"},
@@ -96,7 +106,8 @@ EXAMPLES: Final[tuple[Event, ...]] = (
 # What a golden file of an older version must read as, by type and version: an entry comes
 # with each upcaster.
 FROM_OLDER: Final[Mapping[tuple[str, int], Event]] = {
-    key: event for module in _AREAS for key, event in module.FROM_OLDER.items()
+    ("ApiKeyCreated", 1): msgspec.structs.replace(_FIRST[0], permissions=("read", "write")),
+    **{key: event for module in _AREAS for key, event in module.FROM_OLDER.items()},
 }
 
 

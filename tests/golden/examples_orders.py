@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Final
 
+import msgspec
+
 from schemas.address import Address
 from schemas.common import Event
 from schemas.order import (
@@ -22,6 +24,7 @@ from schemas.order import (
     OrderPlaced,
     OrderReturned,
     OrderShipped,
+    PriceSource,
     ReturnedLine,
 )
 from schemas.stock import LotPart
@@ -42,6 +45,14 @@ _CANCELLED: Final = CancelledLine(
     order_item_id=1042001, open=Decimal("0.5"), released=(_CLAIMS[1], _CLAIMS[0])
 )
 
+
+def _with_price_source(placed: Event, source: PriceSource) -> Event:
+    """Return an example of a placed order whose lines' prices are from somewhere else."""
+    assert isinstance(placed, OrderPlaced)
+    lines = tuple(msgspec.structs.replace(line, price_source=source) for line in placed.lines)
+    return msgspec.structs.replace(placed, lines=lines)
+
+
 EXAMPLES: Final[tuple[Event, ...]] = (
     OrderPlaced(
         order_id=1042,
@@ -53,7 +64,7 @@ EXAMPLES: Final[tuple[Event, ...]] = (
                 product_id=7,
                 quantity=Decimal("4.5"),
                 unit_price=Decimal("49.99"),
-                price_source="tier",
+                price_source="listing",
                 claims=_CLAIMS,
                 backordered=Decimal("0.5"),
                 unit="box",
@@ -114,4 +125,6 @@ EXAMPLES: Final[tuple[Event, ...]] = (
     BackorderAllocated(order_id=1042, lines=(_MOVED,), notes="From the last delivery"),
 )
 
-FROM_OLDER: Final[Mapping[tuple[str, int], Event]] = {}
+FROM_OLDER: Final[Mapping[tuple[str, int], Event]] = {
+    ("OrderPlaced", 1): _with_price_source(EXAMPLES[0], "tier"),
+}

@@ -228,6 +228,20 @@ async def test_it_goes_on_beside_writers(database: DatabaseAddress, scribe: Scri
             id="the frontier",
         ),
         pytest.param(
+            """INSERT INTO proof.checkpoint (tenant_id, size, root, note, keys, signed_at)
+               SELECT tenant_id, 5, sha256('x'), '', '{}', now() FROM ledger.head""",
+            "signed checkpoints",
+            "the first 5 events are not those that were signed",
+            id="what was signed",
+        ),
+        pytest.param(
+            """INSERT INTO proof.checkpoint (tenant_id, size, root, note, keys, signed_at)
+               SELECT tenant_id, 9999, sha256('x'), '', '{}', now() FROM ledger.head""",
+            "signed checkpoints",
+            "9999 events were signed; the log ends at",
+            id="an end that was signed",
+        ),
+        pytest.param(
             """INSERT INTO ledger.idempotency
                SELECT tenant_id, 'k', '', '', false, 201, '', false, 999, now()
                FROM ledger.head""",

@@ -1,13 +1,17 @@
-"""Kill the service and its database under load, again and again; nothing may be lost or doubled.
+"""Kill the service and its servers under load, again and again; nothing may be lost or doubled.
 
 ``python -m tests.proof.crash --kills 50``. Clients write with idempotency keys over HTTP and keep
 their own history of what was acknowledged. At the end every acknowledged command is in the log
 exactly once, every one whose answer was lost is there once or not at all and, sent again with
-its key, exactly once; and ``stockledger verify`` finds everything as it should be.
+its key, exactly once; ``stockledger verify`` finds everything as it should be; the stream that the
+relay fills has the whole log, in order and each event once; and a webhook's receiver, which fails
+half the time, has been told of every change of an order's status, in order for each order, or that
+change is parked.
 """
 
 import argparse
 import asyncio
+import json
 import os
 import random
 import shutil
@@ -17,16 +21,21 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import httpx
+import nats.errors
 import psutil
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
+
+from projections.relay_messages import stream_name
+from tests.proof.unreliable_receiver import UnreliableReceiver
+from tests.support.nats import connect, messages
 
 KEY = "crash-test-key-0123456789abcdef"
 CLIENTS = 12
@@ -34,8 +43,17 @@ PRODUCTS = 5
 READY_WITHIN_S = 60.0
 CALM_S = (0.3, 1.5)
 COMMAND = (sys.executable, "-c", "from deploy.cli import main; main()")
-Victim = Literal["service", "postmaster", "backend", "backend, gently"]
-VICTIMS: tuple[Victim, ...] = ("service", "postmaster", "backend", "backend, gently")
+RELAYED_WITHIN_S = 60.0
+# All eight attempts at a message within a minute, instead of 28 hours.
+RETRY_MINUTES = 1
+SETTLED_WITHIN_S = 240.0
+OWNER = "owner@example.com"
+PASSWORD = "crash test password"
+WEBHOOKS = "/api/integrations/v1/webhooks"
+Victim = Literal[
+    "service", "postmaster", "backend", "backend, gently", "relay", "NATS", "deliverer"
+]
+VICTIMS: tuple[Victim, ...] = get_args(Victim)
 
 
 @dataclass
@@ -58,6 +76,10 @@ class Report:
     unanswered: int = 0
     of_them_done: int = 0
     events: int = 0
+    relayed: int = 0
+    told: int = 0
+    failed: int = 0
+    parked: int = 0
     faults: list[str] = field(default_factory=list)
 
 
@@ -70,12 +92,17 @@ class Service:
             self.port: int = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "service.log"
+        self.nats_folder = folder / "data" / "nats"
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("STOCKLEDGER_")},
             "STOCKLEDGER_DATA_DIR": str(folder / "data"),
             "STOCKLEDGER_PORT": str(self.port),
             "STOCKLEDGER_BOOTSTRAP_API_KEY": KEY,
-            "STOCKLEDGER_BOOTSTRAP_OWNER_PASSWORD": "crash test password",
+            "STOCKLEDGER_BOOTSTRAP_OWNER_EMAIL": OWNER,
+            "STOCKLEDGER_BOOTSTRAP_OWNER_PASSWORD": PASSWORD,
+            "STOCKLEDGER_WEBHOOK_HTTP_ALLOWED": "true",
+            "STOCKLEDGER_WEBHOOK_PRIVATE_ALLOWED": "true",
+            "STOCKLEDGER_WEBHOOK_RETRY_MINUTES": str(RETRY_MINUTES),
             "STOCKLEDGER_LOG_LEVEL": "warning",
             "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path[1:]]),
         }
@@ -113,6 +140,10 @@ class Service:
             await self.process.wait()
             await self.start()
             return
+        if victim in ("relay", "NATS", "deliverer"):
+            with suppress(psutil.NoSuchProcess, FileNotFoundError):
+                self._follower(victim).kill()
+            return
         postmaster, backends = self._postgres()
         if victim == "postmaster" or not backends:
             targets, number = [postmaster], signal.SIGKILL
@@ -124,6 +155,17 @@ class Service:
                 target.send_signal(number)
         await asyncio.sleep(0.05)
         await self.ready()
+
+    def _follower(self, victim: Victim) -> psutil.Process:
+        """Return the process that relays or that delivers, or the server that is relayed to."""
+        assert self.process is not None
+        if victim == "NATS":
+            return psutil.Process(int((self.nats_folder / "nats.pid").read_text()))
+        work = "deliver" if victim == "deliverer" else "relay"
+        for child in psutil.Process(self.process.pid).children():
+            if child.cmdline()[-2:] == ["deploy.workers", work]:
+                return child
+        raise psutil.NoSuchProcess(0, work)
 
     def _postgres(self) -> tuple[psutil.Process, list[psutil.Process]]:
         """Return the database's first process, and those that serve connections."""
@@ -184,6 +226,7 @@ class Load:
             limits=httpx.Limits(max_connections=CLIENTS, max_keepalive_connections=CLIENTS),
         )
         self._tasks: list[asyncio.Task[None]] = []
+        self._owner: dict[str, str] = {}
 
     async def shop(self) -> None:
         """Make a warehouse and products, with a little stock."""
@@ -196,9 +239,38 @@ class Load:
         answer = await self._client.post(path, json=body)
         assert answer.status_code == 201, answer.text
 
+    async def subscribe(self, receiver: UnreliableReceiver) -> None:
+        """Have a receiver told of every change of an order's status."""
+        login = {"email": OWNER, "password": PASSWORD}
+        answer = await self._client.post("/api/auth/login", json=login)
+        assert answer.status_code == 200, answer.text
+        self._owner = {"Authorization": f"Bearer {answer.json()['token']}", "X-API-Key": ""}
+        endpoint = {"url": receiver.url, "topics": ["order.status_changed"]}
+        made = await self._as_owner("POST", WEBHOOKS, endpoint)
+        receiver.secret = made["secret"]
+        await self._as_owner("POST", f"{WEBHOOKS}/{made['id']}/verify", {})
+
+    async def _as_owner(self, method: str, path: str, body: Any = None) -> Any:
+        async with httpx.AsyncClient(base_url=self._client.base_url, timeout=30) as client:
+            answer = await client.request(method, path, json=body, headers=self._owner)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    async def deliveries(self, state: str) -> list[dict[str, Any]]:
+        """Return the deliveries to the receiver that are in a state, as they are shown."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = len(found) // 200 + 1
+            path = f"{WEBHOOKS}/1/deliveries?state={state}&limit=200&page={page}"
+            listed = (await self._as_owner("GET", path))["deliveries"]
+            found += listed
+            if len(listed) < 200:
+                return found
+
     def start(self) -> None:
         """Start the clients."""
         self._tasks = [asyncio.create_task(self._write(n)) for n in range(CLIENTS)]
+        self._tasks.append(asyncio.create_task(self._order()))
 
     async def stop(self) -> None:
         """Let the clients finish what they are at."""
@@ -221,6 +293,20 @@ class Load:
             await self.send(key)
             if self.history[key].told == "nothing":
                 await asyncio.sleep(0.05)
+
+    async def _order(self) -> None:
+        """Place orders, pay some of them, and cancel them; what becomes of each, the log tells."""
+        dice = random.Random(f"{self._seed}.orders")
+        while self._running:
+            item = {"product_id": dice.randint(1, PRODUCTS), "quantity": 1, "unit_price": "1"}
+            order = {"warehouse_id": 1, "channel": "api", "items": [item]}
+            with suppress(httpx.HTTPError):
+                placed = await self._client.post("/api/orders", json=order)
+                if placed.status_code == 201:
+                    path = f"/api/orders/{placed.json()['id']}/status"
+                    for status in dice.choice([["cancelled"], ["paid", "cancelled"]]):
+                        await self._client.request("PUT", path, json={"status": status})
+            await asyncio.sleep(0.1)
 
     async def send(self, key: str) -> None:
         """Send a command of the history, and note what is answered."""
@@ -255,23 +341,42 @@ class Load:
             after = page["next_after"]
         return found
 
+    async def lines(self) -> list[bytes]:
+        """Return the log's events, as they are shown, one after the other."""
+        answer = await self._client.get(
+            "/api/ledger/events", headers={"Accept": "application/x-ndjson"}, timeout=60
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.content.splitlines()
+
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
 
 async def crash(
-    kills: int, *, seed: int = 1, on_kill: Callable[[Victim], object] = lambda victim: None
+    kills: int,
+    *,
+    seed: int = 1,
+    failing: float = 0.5,
+    on_kill: Callable[[Victim], object] = lambda victim: None,
 ) -> Report:
-    """Run the whole of it; the report's ``faults`` say what was wrong, if anything."""
+    """Run the whole of it; the report's ``faults`` say what was wrong, if anything.
+
+    ``failing`` is how often the webhooks' receiver fails.
+    """
     dice = random.Random(seed)
+    receiver = UnreliableReceiver(seed, failing)
     folder = Path(tempfile.mkdtemp(prefix="stockledger-crash-"))
     service = Service(folder)
     report = Report()
+    beside = AsyncExitStack()
     try:
         await service.start()
         load = Load(service, seed)
         await load.shop()
+        await beside.enter_async_context(receiver.running())
+        await load.subscribe(receiver)
         load.start()
         for number in range(kills):
             await asyncio.sleep(dice.uniform(*CALM_S))
@@ -282,6 +387,8 @@ async def crash(
         await asyncio.sleep(1)
         await load.stop()
         await _judge(service, load, report)
+        await _judge_relay(service, load, report)
+        await _judge_webhooks(load, receiver, report)
         await load.close()
         report.faults += load.wrong
         if load.wrong:
@@ -290,6 +397,7 @@ async def crash(
         if status != 0:
             report.faults.append(f"verify ended with {status}:\n{output}")
     finally:
+        await beside.aclose()
         await service.stop()
         shutil.rmtree(folder, ignore_errors=True)
     return report
@@ -330,6 +438,62 @@ async def _judge(service: Service, load: Load, report: Report) -> None:
     report.events = sum(map(len, effects.values()))
 
 
+async def _judge_relay(service: Service, load: Load, report: Report) -> None:
+    """Hold the stream against the log, once the relay has had the time to catch up."""
+    logged = await load.lines()
+    url = (service.nats_folder / "reader-url").read_text().strip()
+    relayed: list[Any] = []
+    with suppress(TimeoutError):
+        async with asyncio.timeout(RELAYED_WITHIN_S):
+            while len(relayed) < len(logged):
+                await asyncio.sleep(0.2)
+                with suppress(OSError, nats.errors.Error):
+                    client = await connect(url)
+                    relayed = await messages(client, stream_name(1))
+                    await client.close()
+    if [message.data for message in relayed] != logged:
+        report.faults.append(
+            f"the stream has {len(relayed)} events and the log {len(logged)}, or others"
+        )
+    report.relayed = len(relayed)
+
+
+async def _judge_webhooks(load: Load, receiver: UnreliableReceiver, report: Report) -> None:
+    """Hold what the receiver was told against the log, once nothing waits any more."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(SETTLED_WITHIN_S):
+            while await load.deliveries("waiting") or len(await load.deliveries("delivered")) + len(
+                await load.deliveries("parked")
+            ) < len(await _order_events(load)):
+                await asyncio.sleep(0.5)
+    expected = await _order_events(load)
+    parked = {each["position"] for each in await load.deliveries("parked")}
+    told = [message.data["position"] for message in receiver.taken]
+    # A parked one may have arrived: its answer was lost, and so were all those after it.
+    if sorted({*told, *parked}) != sorted(expected):
+        report.faults.append(
+            f"{len(expected)} changes of orders: {len(told)} told, {len(parked)} parked"
+        )
+    last: dict[int, int] = {}
+    for message in receiver.taken:
+        order, position = message.data["order_id"], message.data["position"]
+        if last.get(order, 0) > position:
+            report.faults.append(f"order {order}: {position} was told after {last[order]}")
+        last[order] = position
+    report.faults += receiver.wrong
+    report.told, report.parked, report.failed = len(told), len(parked), receiver.failed
+
+
+async def _order_events(load: Load) -> list[int]:
+    """Return the positions at which an order's status changed."""
+    positions: list[int] = []
+    for line in await load.lines():
+        event = json.loads(line)
+        if event["type"] in ("OrderPlaced", "OrderPaid", "OrderCancelled"):
+            positions.append(event["position"])
+    return positions
+
+
 def main() -> int:
     """Run from the command line; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -353,6 +517,10 @@ def main() -> int:
     table.add_row("commands refused", f"{report.refused:,}")
     table.add_row("commands without an answer at first", f"{report.unanswered:,}")
     table.add_row("of them done already when sent again", f"{report.of_them_done:,}")
+    table.add_row("events relayed", f"{report.relayed:,}")
+    table.add_row("webhooks told", f"{report.told:,}")
+    table.add_row("webhooks failed by the receiver", f"{report.failed:,}")
+    table.add_row("webhooks parked", f"{report.parked:,}")
     table.add_row("faults", str(len(report.faults)))
     console.print(table)
     for fault in report.faults[:20]:

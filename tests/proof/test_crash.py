@@ -7,10 +7,13 @@ from tests.proof.crash import VICTIMS, crash
 
 async def test_killing_the_service_and_its_database_loses_and_doubles_nothing() -> None:
     """Each kind of victim once, under load."""
-    report = await crash(len(VICTIMS), seed=3)
+    report = await crash(len(VICTIMS), seed=3, failing=0.2)
     assert report.faults == []
     assert report.acknowledged > 0
     assert sum(report.kills.values()) == len(VICTIMS)
+    assert report.relayed > report.acknowledged
+    assert report.told > 0
+    assert report.failed > 0
 
 
 @pytest.mark.long

@@ -6,6 +6,7 @@ which the attacker knows, do not. So no answer to the attacker may hold that wor
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -16,14 +17,21 @@ import pytest
 from api.app import endpoints
 from api.endpoint import Endpoint
 from deploy.bootstrap import found_tenant
+from deploy.commands.key import make_key
 from deploy.settings import Settings
 from deploy.wiring import house_at
 from ledger.domain.registry import COMMANDS
+from ledger.ports import Meta
 from ledger.store import tenant_transaction
+from ledger.submission import Item, Rendered, Submission
+from schemas.webhook import CreateWebhookEndpoint
 from tests.support.api import Service, running_service
 from tests.support.postgres import TestServer
 
 CANARY = "CANARY"
+FEED = "/api/integrations/v1/ingestion/order-lines"
+# An import batch is named after the Idempotency-Key that it came under.
+BATCH = sha256(b"order-lines\nvictims-feed").hexdigest()[:32]
 KNOWN: Mapping[str, Any] = {
     "id": 5,
     "product_id": 5,
@@ -46,10 +54,20 @@ KNOWN: Mapping[str, Any] = {
     "sku": "VICTIM-5",
     "location": "VICTIM-5",
     "code": "VICTIM-5",
+    "system": "mipos",
+    "store_id": "VICTIM-5",
+    "external_id": "VICTIM-5",
     "reservation_id": "victim-hold",
+    "batch": BATCH,
+    "batch_id": BATCH,
     "transfer_id": 1,
     "position": 30,
+    "delivery": "msg_2_30_5_0",
+    "replay": 30,
+    "url": "https://example.com/hook",
+    "topics": ["stock.low"],
     "quantity": 1,
+    "stock": 1,
     "expires_at": "2030-01-01T00:00:00Z",
 }
 """What the attacker sends under each name: what is the victim's, and not the attacker's."""
@@ -60,7 +78,7 @@ CREATING = ("/api/products", "/api/warehouses")
 LIVE = "/api/ledger/events/stream"
 NOT_FOUND = {"product_not_found", "location_not_found", "not_found", "movement_not_found",
              "api_key_not_found", "import_batch_not_found", "order_not_found",
-             "purchase_order_not_found"}  # fmt: skip
+             "purchase_order_not_found", "rest_product_not_found"}  # fmt: skip
 
 
 class Attack(NamedTuple):
@@ -84,6 +102,16 @@ async def attack(
         victim = await found_tenant(house, f"{CANARY} Ltd", email="canary@victim.example")
         for number in range(1, 6):
             await _victims(service, victim.api_key, number)
+        for kind, linked in (("stores", {"warehouse": "VICTIM-5"}), ("items", {"product_id": 5})):
+            link = {"system": "mipos", "external_id": f"VICTIM-{CANARY}", **linked}
+            told = await service.post(f"/api/integrations/v1/{kind}", link, key=victim.api_key)
+            assert told.status_code == 200, told.text
+        lines = [{"sku": CANARY, "quantity": 7, "orderDate": "2026-01-01"}]
+        fed = await service.post(
+            FEED, {"externalSourceId": CANARY, "lines": lines}, key=victim.api_key,
+            headers={"Idempotency-Key": "victims-feed"},
+        )  # fmt: skip
+        assert fed.json()["importBatchId"] == BATCH
         hold = {
             "product_id": 5, "location_id": 5, "quantity": 2, "reservation_id": "victim-hold",
             "owner": CANARY,
@@ -93,8 +121,53 @@ async def attack(
             "notes": CANARY,
         }  # fmt: skip
         await _do(service, victim.api_key, ("ReserveStock", hold), ("ShipTransfer", ship))
+        await _push(service, victim.tenant_id)
+        await _subscribe(service, victim.tenant_id)
         await service.stocked(sku="MINE")
         yield Attack(service, victim.tenant_id, victim.api_key)
+
+
+async def _push(service: Service, tenant_id: int) -> None:
+    """Have an outside system push to the victim, which logs such requests."""
+    house = service.house
+    _, secret = await make_key(house, tenant_id, CANARY, ("webhook",))
+    async with tenant_transaction(house.pool, tenant_id) as connection:
+        await connection.execute(
+            "INSERT INTO access.webhook_log_switch VALUES ($1, true, now(), $2)", tenant_id, CANARY
+        )
+    told = await service.client.post(
+        "/wp-json/mulopimfwc/v1/webhook/inventory-update",
+        json={"sku": CANARY, "location_id": 1, "stock": 1},
+        headers={"X-Webhook-Secret": secret},
+    )
+    assert told.status_code == 404, told.text
+
+
+async def _subscribe(service: Service, tenant_id: int) -> None:
+    """Have the victim's receivers told of something, and one of them told it again."""
+    hook = CreateWebhookEndpoint(
+        url="https://victim.example/CANARY", topics=("stock.low",), description=CANARY
+    )
+    await service.house.committer.submit(
+        Submission(
+            tenant_id=tenant_id,
+            items=[Item(hook)] * 5,
+            meta=Meta(actor="user:1", source="test"),
+            render=lambda _outcomes: Rendered(200, b""),
+        )
+    )
+    async with tenant_transaction(service.house.pool, tenant_id) as connection:
+        await connection.execute(
+            f"""
+            INSERT INTO webhook.lane VALUES ({tenant_id}, 5);
+            INSERT INTO webhook.delivery (tenant_id, endpoint_id, position, n, topic, item, state,
+                                          problem, created_at)
+            VALUES ({tenant_id}, 5, 30, 0, 'stock.low', '{CANARY}', 'parked', '{CANARY}', now());
+            INSERT INTO webhook.attempt VALUES
+                ({tenant_id}, 5, 30, 0, now(), 1, 5, 500, '{CANARY}', '{CANARY}');
+            INSERT INTO webhook.replay VALUES ({tenant_id}, 30, 5, 1, 30, 30, 1, now());
+            """
+        )
 
 
 async def _victims(service: Service, key: str, number: int) -> None:
@@ -123,6 +196,7 @@ async def _victims(service: Service, key: str, number: int) -> None:
     await _do(
         service,
         key,
+        ("ListProduct", {"sku": name, "location": name, "regular_price": "77"}),
         ("ReceiveStock", {"sku": name, "location": name, "quantity": 77, "notes": CANARY}),
         (
             "PlaceOrder",
@@ -242,7 +316,12 @@ async def test_no_route_shows_or_changes_what_is_another_tenants(
     assert CANARY not in answer.text
     assert "canary" not in answer.text.casefold()
     assert answer.status_code < 500, answer.text
-    if "{id}" in endpoint.path or "{sku:path}" in endpoint.path or "{position}" in endpoint.path:
+    if (
+        "{id}" in endpoint.path
+        or "{batch}" in endpoint.path
+        or "{sku:path}" in endpoint.path
+        or "{position}" in endpoint.path
+    ):
         assert answer.status_code == 404, (endpoint.path, answer.text)
     if endpoint.body is not None and "product_id" in _body(endpoint.body):
         assert answer.status_code in (404, 422), (endpoint.path, answer.text)

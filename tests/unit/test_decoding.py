@@ -1,7 +1,7 @@
 """Bodies and parameters are taken exactly as they are meant, or refused with the field named."""
 
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pytest
@@ -172,3 +172,17 @@ def test_a_time_without_its_zone_is_refused() -> None:
     """There is no zone to guess."""
     with pytest.raises(Problem):
         parse_query(b"at=2026-05-06T12:00:00", (Parameter("at", "instant", "A time"),))
+
+
+def test_a_decimal_with_a_description_is_held_to_plain_digits_too() -> None:
+    """What a field's type is annotated with is not in the way."""
+
+    class Described(msgspec.Struct):
+        amount: Annotated[Decimal, msgspec.Meta(description="so much")]
+        more: Annotated[list[Annotated[Decimal, msgspec.Meta(title="x")]], msgspec.Meta()] = []
+
+    decoder = BodyDecoder(Described)
+    assert decoder.decode(b'{"amount":"10","more":["1.5"]}').amount == 10
+    with pytest.raises(Problem) as refused:
+        decoder.decode(b'{"amount":"1_0"}')
+    assert refused.value.members["field"] == "amount"

@@ -184,7 +184,7 @@ def test_expiries_are_kept_in_order_without_those_that_are_gone():
         ReserveStock(**HERE, quantity=d("1"), reservation_id="c"),
         ReleaseReservation(**HERE, reservation_id="a"),
     )
-    assert world.stock().expiries == ((SOON + minutes(5), "b"),)
+    assert world.stock().expiries == (((SOON + minutes(5), "b"),),)
 
 
 def test_more_expired_holds_than_a_command_may_release_are_dead_all_the_same(

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.settings import InvalidSettings, Settings, fields, load_settings, markdown
+from deploy.commands.settings import markdown
+from deploy.settings import InvalidSettings, Settings, fields, load_settings
 
 
 def problems(environment: dict[str, str], folder: Path | None = None) -> list[str]:

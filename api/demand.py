@@ -1,0 +1,91 @@
+"""The report of demand: what was wanted of each product, by day, week or month."""
+
+from typing import Any, Final
+
+from api.context import Call
+from api.endpoint import Routes, query
+from api.problems import Problem
+from api.query import LIMIT, MIN_POSITION, PAGE, Parameter, refuse_unknown
+from api.reads import Reading, answer, reading, trimmed
+from api.reply import Reply
+from api.reports import report_range
+from ledger.aliases import SKU, fold
+from projections.aliases import find_aliases
+from projections.demand import Demand, DemandFilter, demand_by_period
+from schemas.http_demand import DemandReply, DemandRow
+
+routes = Routes("Reports")
+
+_PARAMETERS: Final = (
+    Parameter("from", "date", "First day; the first of the last day's month if not"),
+    Parameter("to", "date", "Last day; today if not"),
+    Parameter("group_by", "string", "Length of a period", "day", values=("day", "week", "month")),
+    Parameter("sku", "string", "Only this product, by its SKU", maximum=100),
+    Parameter("product_id", "integer", "Only this product", minimum=1),
+    PAGE,
+    LIMIT,
+    MIN_POSITION,
+)
+
+
+@routes.add(
+    "GET",
+    "/api/reports/demand",
+    "Demand",
+    parameters=_PARAMETERS,
+    replies={200: DemandReply},
+    problems=("product_not_found", "not_yet"),
+)
+async def get_demand(call: Call) -> Reply:
+    """What was wanted of each product, as ingested: by day, by week from Monday on, or by month. A
+    week's or month's quantity is spread evenly over its days, exactly, in the product's scale; only
+    the days asked for count. Reversed batches do not."""
+    values = query(call, _PARAMETERS)
+    refuse_unknown(call.scope["query_string"], _PARAMETERS)
+    page, limit = values["page"], values["limit"]
+    async with reading(call, values["min_position"], following=(Demand.name,)) as read:
+        first, last = await report_range(read, call, values)
+        rows, total, quantity = await demand_by_period(
+            read.connection,
+            read.tenant_id,
+            DemandFilter(first, last, await _product(read, values)),
+            values["group_by"],
+            limit,
+            (page - 1) * limit,
+        )
+    reply = DemandReply(
+        first=first,
+        last=last,
+        group_by=values["group_by"],
+        total_quantity=trimmed(quantity),
+        demand=[
+            DemandRow(
+                product_id=row["product_id"],
+                sku=row["sku"],
+                product_name=row["name"],
+                period=row["period"],
+                quantity=trimmed(row["quantity"]),
+            )
+            for row in rows
+        ],
+        total=total,
+        page=page,
+        limit=limit,
+    )
+    return answer(reply, read.position)
+
+
+async def _product(read: Reading, values: dict[str, Any]) -> int | None:
+    """Return the product asked for; raise Problem for an unknown SKU, and for both names."""
+    sku, product_id = values["sku"], values["product_id"]
+    if sku is None:
+        return product_id
+    if product_id is not None:
+        raise Problem(
+            "invalid_parameter", "sku: leave it out, or product_id; give one.", field="sku"
+        )
+    key = (SKU, fold(sku))
+    found = await find_aliases(read.connection, read.tenant_id, [key])
+    if key not in found:
+        raise Problem("product_not_found", f"There is no product with sku {sku!r}.", sku=sku)
+    return found[key]

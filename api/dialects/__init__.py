@@ -1,0 +1,1 @@
+"""Foreign APIs: each translates what its clients send into commands, and back."""
