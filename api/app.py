@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -142,7 +143,7 @@ def create_app(house: House, together: Path | None = None) -> Litestar:
                 "sign_in": SignIn(),
                 "usage": usage,
                 "metrics": metrics,
-                "openapi": encode(openapi_document(endpoints(), _version())),
+                "openapi": _openapi(),
             }
         ),
     )
@@ -152,6 +153,12 @@ def create_app(house: House, together: Path | None = None) -> Litestar:
     if observe_group not in house.group_observers:
         house.group_observers.append(observe_group)
     return app
+
+
+@cache
+def _openapi() -> bytes:
+    """Return the OpenAPI document, which is the same for every application of this release."""
+    return encode(openapi_document(endpoints(), _version()))
 
 
 class _Answer(Response[None]):

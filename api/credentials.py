@@ -21,6 +21,9 @@ KEY_MARK: Final = "sl_live_"
 KEY_PREFIX_LENGTH: Final = 14
 SESSION_LIFETIME: Final = timedelta(hours=8)
 
+PASSWORD_COST: dict[str, Any] = {}
+"""Parameters of argon2id other than the library's, which are those of RFC 9106."""
+
 _BASE36: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 _BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM_LENGTH: Final = 43
@@ -91,7 +94,7 @@ class Passwords:
     """
 
     def __init__(self, threads: int = 2) -> None:
-        self._hasher = PasswordHasher()
+        self._hasher = PasswordHasher(**PASSWORD_COST)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
         self._dummy = self._hasher.hash(secrets.token_urlsafe(16))
 

@@ -17,7 +17,7 @@ WITHIN_S = 30.0
 @asynccontextmanager
 async def running(folder: Path, **settings: str) -> AsyncGenerator[Service]:
     """Run a service with further settings."""
-    service = Service(folder)
+    service = Service(folder, outward=True)
     service.environment |= settings
     await service.start()
     try:

@@ -84,9 +84,12 @@ class Report:
 
 
 class Service:
-    """A ``stockledger serve`` of our own, on a free port, with its own data."""
+    """A ``stockledger serve`` of our own, on a free port, with its own data.
 
-    def __init__(self, folder: Path) -> None:
+    Only one that is ``outward`` relays and sends webhooks; the others start the sooner.
+    """
+
+    def __init__(self, folder: Path, *, outward: bool = False) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -100,6 +103,8 @@ class Service:
             "STOCKLEDGER_BOOTSTRAP_API_KEY": KEY,
             "STOCKLEDGER_BOOTSTRAP_OWNER_EMAIL": OWNER,
             "STOCKLEDGER_BOOTSTRAP_OWNER_PASSWORD": PASSWORD,
+            "STOCKLEDGER_RELAY": str(outward).lower(),
+            "STOCKLEDGER_WEBHOOKS": str(outward).lower(),
             "STOCKLEDGER_WEBHOOK_HTTP_ALLOWED": "true",
             "STOCKLEDGER_WEBHOOK_PRIVATE_ALLOWED": "true",
             "STOCKLEDGER_WEBHOOK_RETRY_MINUTES": str(RETRY_MINUTES),
@@ -244,7 +249,7 @@ class Load:
         login = {"email": OWNER, "password": PASSWORD}
         answer = await self._client.post("/api/auth/login", json=login)
         assert answer.status_code == 200, answer.text
-        self._owner = {"Authorization": f"Bearer {answer.json()['token']}", "X-API-Key": ""}
+        self._owner = {"Authorization": f"Bearer {answer.json()['token']}"}
         endpoint = {"url": receiver.url, "topics": ["order.status_changed"]}
         made = await self._as_owner("POST", WEBHOOKS, endpoint)
         receiver.secret = made["secret"]
@@ -368,7 +373,7 @@ async def crash(
     dice = random.Random(seed)
     receiver = UnreliableReceiver(seed, failing)
     folder = Path(tempfile.mkdtemp(prefix="stockledger-crash-"))
-    service = Service(folder)
+    service = Service(folder, outward=True)
     report = Report()
     beside = AsyncExitStack()
     try:

@@ -34,7 +34,10 @@ class TestServer:
     async def fresh_database(self) -> AsyncGenerator[DatabaseAddress]:
         """Give the way in to a migrated database of its own; it is dropped at the end."""
         name = f"test_{secrets.token_hex(6)}"
-        await self.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {OWNER_ROLE}")
+        # Of files that nobody writes to: quicker than by way of the write-ahead log.
+        await self.execute(
+            f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {OWNER_ROLE} STRATEGY FILE_COPY"
+        )
         try:
             yield self.address.of_database(name)
         finally:
