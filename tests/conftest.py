@@ -13,7 +13,6 @@ from deploy.wiring import House, house_at
 from ledger.store import Pool, create_pool
 from tests.support.postgres import TestServer, create_tenant, running_server
 
-
 # Hundreds of tenants are made; how dear a password is to guess matters for none of them.
 PASSWORD_COST.update(time_cost=1, memory_cost=8, parallelism=1)
 
