@@ -130,9 +130,12 @@ class NatsConnection:
 
     async def next_session(self) -> Session:
         """Return the session there is, waiting until there is one."""
-        while self._session is None or self._session.is_lost:
+        while (session := self._session) is None or session.is_lost:
+            # Of one that has just been lost it may still tell; waiting would then not wait, and
+            # nobody else, not even who sees to the next one, would get a turn.
+            self._arrived.clear()
             await self._arrived.wait()
-        return self._session
+        return session
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:

@@ -62,9 +62,9 @@ async def test_rebuilt_tables_are_equal(database: DatabaseAddress, pool: Pool) -
             "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'projections\\_%'"
         )
         assert leftovers == []
-    for row in report.tables:
-        assert (await prove(database, pool, ENGINE, row.tenant_id)).ok
-        async with tenant_transaction(pool, row.tenant_id) as connection:
+    for tenant_id in {row.tenant_id for row in report.tables}:
+        assert (await prove(database, pool, ENGINE, tenant_id)).ok
+        async with tenant_transaction(pool, tenant_id) as connection:
             assert await connection.fetchval("SELECT position FROM projections.checkpoint") == 41
 
 
