@@ -1,6 +1,7 @@
 """A connection to NATS that has just been lost: who waits for the next one really waits."""
 
 import asyncio
+from typing import Literal
 
 import pytest
 
@@ -12,7 +13,7 @@ class _ImpatientEvent(asyncio.Event):
 
     asked = 0
 
-    async def wait(self) -> bool:
+    async def wait(self) -> Literal[True]:
         self.asked += 1
         assert self.asked < 10, "asked again and again without anybody else getting a turn"
         return await super().wait()
