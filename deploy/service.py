@@ -26,7 +26,7 @@ from deploy.http_server import claim_port, serve_http
 from deploy.settings import Settings
 from deploy.webhooks import run_webhooks
 from deploy.wiring import House, alongside, house_at, open_ledger
-from deploy.workers import Following, keep_following, serve_in_workers
+from deploy.workers import FOLLOWER_NICENESS, Following, keep_following, serve_in_workers
 from projections.following import run_following
 from projections.relay import run_relay
 
@@ -133,7 +133,7 @@ async def follow_as_worker(
 ) -> None:
     """Run something that follows the log until ``stop``, for the process that started us."""
     with _stopping_on_signals(asyncio.Event()):
-        async with house_at(settings, address) as house:
+        async with house_at(settings, address, niceness=FOLLOWER_NICENESS) as house:
             collect_seldom()
             working = asyncio.create_task(_FOLLOWING[work](house))
             stopping = asyncio.create_task(stop.wait())

@@ -124,9 +124,18 @@ async def open_ledger(
 
 
 @asynccontextmanager
-async def house_at(settings: Settings, address: DatabaseAddress) -> AsyncGenerator[House]:
-    """Give the house on a database that is ready."""
-    pool = await create_pool(address.app, size_max=settings.pool_size)
+async def house_at(
+    settings: Settings, address: DatabaseAddress, *, niceness: int = 0
+) -> AsyncGenerator[House]:
+    """Give the house on a database that is ready.
+
+    With ``niceness`` what the embedded database does for it yields to what others ask of it.
+    """
+    pool = await create_pool(
+        address.app,
+        size_max=settings.pool_size,
+        niceness=niceness if settings.database_url is None else 0,
+    )
     house = House(settings, address, pool)
     try:
         async with _hinting(house):

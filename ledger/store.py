@@ -5,8 +5,9 @@ connections' pool must be made without a reset on release (``create_pool``), so 
 ``SET LOCAL`` may be used on them.
 """
 
+import os
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -72,18 +73,34 @@ class SnapshotRow(NamedTuple):
 
 
 async def create_pool(
-    dsn: Mapping[str, Any], *, size_min: int = 2, size_max: int = 16, timeout_s: float = 60
+    dsn: Mapping[str, Any],
+    *,
+    size_min: int = 2,
+    size_max: int = 16,
+    timeout_s: float = 60,
+    niceness: int = 0,
 ) -> Pool:
     """Open the service's pool; ``dsn`` holds asyncpg's connection parameters.
 
-    Releasing a connection costs no round trip: there is no session state to reset.
+    With ``niceness`` what the server, which must be on this machine, does for it yields to what it
+    does for others. Releasing a connection costs no round trip: there is no session state to reset.
     """
 
     async def no_reset(_connection: Any) -> None:
         return None
 
+    async def yield_to_others(connection: "asyncpg.Connection[Any]") -> None:
+        # Where the system does not let us, it does not matter enough to fail.
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, connection.get_server_pid(), niceness)
+
     return await asyncpg.create_pool(
-        **dsn, min_size=size_min, max_size=size_max, command_timeout=timeout_s, reset=no_reset
+        **dsn,
+        min_size=size_min,
+        max_size=size_max,
+        command_timeout=timeout_s,
+        reset=no_reset,
+        init=yield_to_others if niceness else None,
     )
 
 

@@ -38,6 +38,15 @@ async def _follower(service: Service, besides: psutil.Process | None = None) -> 
             await asyncio.sleep(0.05)
 
 
+def _yielding_backends(service: Service) -> list[psutil.Process]:
+    """Return the database's processes that yield to the others: those of what follows."""
+    assert service.process is not None
+    children = psutil.Process(service.process.pid).children(recursive=True)
+    servers = [child for child in children if child.name() == "postgres"]
+    usual = min(server.nice() for server in servers)
+    return [server for server in servers if server.nice() > usual]
+
+
 async def _gone(process: psutil.Process) -> bool:
     """Tell whether a process ends within the time."""
     for _ in range(int(WITHIN_S / 0.05)):
@@ -72,6 +81,7 @@ async def test_it_is_started_again_when_it_dies_and_catches_up(tmp_path: Path) -
                 await asyncio.sleep(0.1)
         assert "stock_by_day" in await _behind(service)
         assert second.nice() > psutil.Process().nice()
+        assert _yielding_backends(service)
 
 
 async def test_it_ends_with_the_service_on_ctrl_c(tmp_path: Path) -> None:
