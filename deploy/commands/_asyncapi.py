@@ -100,10 +100,17 @@ def asyncapi_document() -> dict[str, Any]:
                 },
                 "EventMeta": _META,
                 **{f"{kind.TYPE}Event": _payload(kind) for kind in kinds},
-                **schemas,
+                **{name: _described(schema) for name, schema in schemas.items()},
             },
         },
     }
+
+
+def _described(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema whose description, a docstring, is the same in every version of Python."""
+    if "description" in schema:
+        return {**schema, "description": inspect.cleandoc(schema["description"])}
+    return schema
 
 
 def asyncapi_text() -> str:
