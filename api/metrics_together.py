@@ -96,8 +96,11 @@ def added_up(texts: Iterable[bytes]) -> bytes:
 
 
 def _joined(name: str, before: float | None, value: float) -> float:
-    if before is None or name.startswith(_SAME):
+    if before is None:
         return value
+    if name.startswith(_SAME):
+        # Our own comes first and has just been read; the others' may be of long ago.
+        return before
     return min(before, value) if name in _LEAST else before + value
 
 
