@@ -12,7 +12,7 @@ import msgspec
 
 from api.problems import Problem
 
-ParameterKind = Literal["integer", "boolean", "string", "date", "instant"]
+ParameterKind = Literal["integer", "boolean", "string", "date", "instant", "instant_or_position"]
 QUERY_BYTES_MAX: Final = 8192
 PAGE_MAX: Final = 1_000_000
 ID_MAX: Final = 2**53 - 1
@@ -39,6 +39,13 @@ class Parameter(NamedTuple):
             schema = {"type": "boolean"}
         elif self.kind == "instant":
             schema = {"type": "string", "format": "date-time"}
+        elif self.kind == "instant_or_position":
+            schema = {
+                "anyOf": [
+                    {"type": "integer", "minimum": 0, "maximum": self.maximum},
+                    {"type": "string", "format": "date-time"},
+                ]
+            }
         elif self.kind == "date":
             schema = {"type": "string", "format": "date"}
         else:
@@ -122,6 +129,9 @@ def _parse(parameter: Parameter, text: str) -> Any:
         return flag
     if parameter.kind == "instant":
         return _instant(parameter, text)
+    if parameter.kind == "instant_or_position":
+        position = parse_integer(text)
+        return _instant(parameter, text) if position is None else position
     if parameter.kind == "date":
         return _date(parameter, text)
     if parameter.values and text not in parameter.values:

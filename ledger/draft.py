@@ -71,7 +71,7 @@ class Draft:
         assert head is not None, "a group is decided at a known head"
         self.working_set = working_set
         self.head = head
-        self.now = max(now, head.recorded_at)
+        self.now = head.clock(now)
         self.events: list[RecordedEvent] = []
         self.data: list[str] = []
         self.meta: list[str] = []

@@ -170,7 +170,7 @@ class Recorder:
     ) -> list[RawEvent]:
         """Append under the head's lock, which is taken first: so versions hold still."""
         head = await store.lock_head(connection, self._tenant_id)
-        recorded_at = max(self._now(), head.recorded_at)
+        recorded_at = head.clock(self._now())
         rows = [
             self._row(event, head.position + nth, recorded_at)
             for nth, event in enumerate(stored_events, 1)

@@ -8,7 +8,7 @@ connections' pool must be made without a reset on release (``create_pool``), so 
 import os
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import asyncpg
@@ -25,6 +25,9 @@ class UnknownTenant(LookupError):
     """There is no such tenant."""
 
 
+_TICK: Final = timedelta(microseconds=1)
+
+
 class Head(NamedTuple):
     """A tenant's sequencer: its last position, its Merkle tree, its counters, its clock."""
 
@@ -33,6 +36,13 @@ class Head(NamedTuple):
     frontier: list[bytes]
     counters: dict[str, int]
     recorded_at: datetime
+
+    def clock(self, now: datetime) -> datetime:
+        """Return when what comes next is recorded: now, or, if the clock lags, just behind.
+
+        It is later than all that is there: what was recorded by a time that is reached is settled.
+        """
+        return max(now, self.recorded_at + _TICK)
 
 
 class EventRow(NamedTuple):

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Container, Iterable
 from typing import Final, NamedTuple
 
+from asyncpg import Record
+
 from ledger.domain.decision import RecordedEvent
 from ledger.mapper import EVENT_TYPES, decode_event, is_ours
 from projections.projection import Connection, Projection
@@ -74,22 +76,28 @@ async def read_events(
     rows = await connection.fetch(_READ, tenant_id, after, up_to, limit)
     if not rows:
         return None
-    return Batch(
-        rows[-1][0],
-        [
-            RecordedEvent(
-                position,
-                stream,
-                version,
-                decode_event(type_name, schema_version, data),
-                effective_at,
-                recorded_at,
-            )
-            for position, stream, version, type_name, schema_version, data, effective_at,
-                recorded_at in rows
-            if type_name in types or is_unknown(stream, type_name)
-        ],
-    )  # fmt: skip
+    return Batch(rows[-1][0], decode_rows(rows, types))
+
+
+def decode_rows(rows: Iterable[Record], types: Container[str]) -> list[RecordedEvent]:
+    """Return those rows of the log whose type is one of ``types``, decoded.
+
+    A row has position, stream, version, type, schema version, data as text and the two times.
+    Raises `ledger.errors.UnreadableEvent` as `read_events` does.
+    """
+    return [
+        RecordedEvent(
+            position,
+            stream,
+            version,
+            decode_event(type_name, schema_version, data),
+            effective_at,
+            recorded_at,
+        )
+        for position, stream, version, type_name, schema_version, data, effective_at,
+            recorded_at in rows
+        if type_name in types or is_unknown(stream, type_name)
+    ]  # fmt: skip
 
 
 def is_unknown(stream: str, type_name: str) -> bool:
