@@ -18,7 +18,7 @@ import asyncpg
 import structlog
 
 from deploy import postgres_cluster
-from deploy.address import APP_ROLE, OWNER_ROLE, DatabaseAddress
+from deploy.address import ANALYSIS_ROLES, APP_ROLE, OWNER_ROLE, DatabaseAddress
 from deploy.child_process import start_child, stop_child
 from deploy.data_lock import DataFolderBusy, DataLock
 from deploy.postgres_cluster import Cluster, PostgresFailed
@@ -231,11 +231,13 @@ async def _ensure_database(administrator: Mapping[str, Any], address: DatabaseAd
                 f"{'ALTER' if found else 'CREATE'} ROLE {role} {attributes} NOSUPERUSER "
                 "NOBYPASSRLS NOCREATEDB NOCREATEROLE NOREPLICATION"
             )
+        await connection.execute(ANALYSIS_ROLES)
         # The password is of URL-safe letters only, so it needs no escaping.
         await connection.execute(f"ALTER ROLE {APP_ROLE} PASSWORD '{address.app['password']}'")
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
             await connection.execute(f"CREATE DATABASE {DATABASE} OWNER {OWNER_ROLE}")
             await connection.execute(f"REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC")
-            await connection.execute(f"GRANT CONNECT ON DATABASE {DATABASE} TO {APP_ROLE}")
+        # Temporary tables hold read models as they were at another moment (projections.past).
+        await connection.execute(f"GRANT CONNECT, TEMPORARY ON DATABASE {DATABASE} TO {APP_ROLE}")
     finally:
         await connection.close()

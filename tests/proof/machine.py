@@ -206,7 +206,11 @@ class LedgerMachine(RuleBasedStateMachine):
         """Send commands as one request and check each result; then let the model take it in."""
         key = f"key {len(self.sent)}.{self.model.now.isoformat()}.{len(commands)}.{id(commands)}"
         answer = self.do(self.desks[desk].do(*commands, key=key, atomic=False))
+        recorded = self.recorded([n for result in answer.results for n in result.positions])
         for command, result in zip(commands, answer.results, strict=True):
+            if result.positions:
+                # Each commit is later than the one before, by a microsecond if no time has passed.
+                self.model.now = recorded[result.positions[0]]
             verdict = self.model.judge(command)
             told = f"{command} at {self.model.now}: {result}, model: {verdict}"
             if isinstance(verdict, str):
@@ -217,6 +221,19 @@ class LedgerMachine(RuleBasedStateMachine):
                 verdict(dict(zip(result.types, result.positions, strict=True)))
         if any(result.positions for result in answer.results):
             self.sent.append((commands, key, answer))
+
+    def recorded(self, positions: list[int]) -> dict[int, datetime]:
+        """Return when events were recorded."""
+        if not positions:
+            return {}
+        rows = self.do(
+            self.ledger.rows(
+                self.tenant_id,
+                "SELECT position, recorded_at FROM ledger.event "
+                f"WHERE position BETWEEN {min(positions)} AND {max(positions)}",
+            )
+        )
+        return {row["position"]: row["recorded_at"] for row in rows}
 
     # --- what must hold -----------------------------------------------------------------
 
