@@ -12,10 +12,12 @@ from api.context import Call
 from api.decoding import BodyDecoder
 from api.default_warehouse import with_default_warehouse
 from api.endpoint import Routes, query
+from api.moments import MOMENT_PARAMETERS
+from api.past import PAST_PROBLEMS, answer_at, clock, reading_at
 from api.problems import Problem
 from api.products import cursor_id
 from api.query import LIMIT, MIN_POSITION, PAGE, Parameter
-from api.reads import Reading, answer, next_cursor, path_id, reading, trimmed
+from api.reads import Reading, next_cursor, path_id, reading, trimmed
 from api.reply import Reply
 from api.stock_commands import ledger_fields
 from api.writes import commit, json_body, made, rendered
@@ -59,6 +61,7 @@ _LIST_PARAMETERS = (
     PAGE,
     LIMIT,
     Parameter("cursor", "string", "Continue behind next_cursor, in place of page", maximum=20),
+    *MOMENT_PARAMETERS,
     MIN_POSITION,
 )
 
@@ -69,13 +72,14 @@ _LIST_PARAMETERS = (
     "List batches",
     parameters=_LIST_PARAMETERS,
     replies={200: BatchesReply},
-    problems=("not_yet",),
+    problems=PAST_PROBLEMS,
 )
 async def list_batches(call: Call) -> Reply:
-    """Batches in the order of their ids, with what is on hand of each."""
+    """Batches in the order of their ids, with what is on hand of each. With as_of or known_at, what
+    was on hand of each then."""
     values = query(call, _LIST_PARAMETERS)
     page, limit, after = values["page"], values["limit"], cursor_id(values["cursor"])
-    async with reading(call, values["min_position"]) as read:
+    async with reading_at(call, values, ("lots", "products", "books")) as read:
         expires_by = None
         if values["expiring_days"] is not None:
             expires_by = await _today(call, read) + timedelta(days=values["expiring_days"])
@@ -120,7 +124,7 @@ async def list_batches(call: Call) -> Reply:
         limit=limit,
         next_cursor=next_cursor(batches, limit, str(batches[-1].id) if batches else ""),
     )
-    return answer(reply, read.position)
+    return answer_at(read, reply)
 
 
 _EXPIRING_PARAMETERS = (
@@ -129,6 +133,7 @@ _EXPIRING_PARAMETERS = (
     _WAREHOUSE,
     PAGE,
     LIMIT,
+    *MOMENT_PARAMETERS,
     MIN_POSITION,
 )
 
@@ -139,14 +144,14 @@ _EXPIRING_PARAMETERS = (
     "List expiring batches",
     parameters=_EXPIRING_PARAMETERS,
     replies={200: ExpiringBatchesReply},
-    problems=("not_yet",),
+    problems=PAST_PROBLEMS,
 )
 async def list_expiring(call: Call) -> Reply:
     """Batches on hand that expire within some days, the soonest first; those that have expired
-    come before them. Today is the day in the time zone of the books."""
+    come before them. Today is the day in the time zone of the books, or the day then."""
     values = query(call, _EXPIRING_PARAMETERS)
     page, limit = values["page"], values["limit"]
-    async with reading(call, values["min_position"]) as read:
+    async with reading_at(call, values, ("lots", "products", "books")) as read:
         today = await _today(call, read)
         where: dict[str, Any] = {
             "product_id": values["product_id"],
@@ -178,12 +183,12 @@ async def list_expiring(call: Call) -> Reply:
         for row in rows
     ]
     reply = ExpiringBatchesReply(batches=batches, total=total, page=page, limit=limit, today=today)
-    return answer(reply, read.position)
+    return answer_at(read, reply)
 
 
 async def _today(call: Call, read: Reading) -> date:
     zone = (await books_of(read.connection, read.tenant_id)).time_zone
-    return call.house.now().astimezone(ZoneInfo(zone)).date()
+    return clock(call, read).astimezone(ZoneInfo(zone)).date()
 
 
 _CREATE = BodyDecoder(BatchBody)

@@ -10,6 +10,7 @@ from api.problems import Problem
 from api.query import MIN_POSITION
 from api.reads import answer, money, path_id, reading
 from api.reply import Reply
+from api.tabular import Table
 from api.writes import commit, json_body, made, rendered
 from ledger.submission import Outcome, Rendered
 from projections.books import books_of, chosen_method
@@ -53,6 +54,7 @@ SELECT EXISTS (SELECT FROM projections.product WHERE tenant_id = $1 AND product_
     "How the books are kept",
     parameters=(MIN_POSITION,),
     replies={200: BooksReply},
+    table=Table(),
     problems=("not_yet",),
 )
 async def show_books(call: Call) -> Reply:

@@ -1,7 +1,8 @@
 """Who calls, and with what: the call that travels with each request."""
 
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, Protocol, cast
 
 import msgspec
 from litestar.types import Receive, Scope
@@ -33,8 +34,26 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: float | None = None
 
 
+class Pinned(Protocol):
+    """One snapshot that all reads of a call share (`api.reads.Pin`)."""
+
+    async def read(
+        self,
+        min_position: int | None,
+        following: Sequence[str],
+        isolation: Literal["read committed", "repeatable read"],
+    ) -> Any: ...
+
+
 class Call:
-    """One request on its way through: its credentials' owner, its id, and what it is served by."""
+    """One request on its way through: its credentials' owner, its id, and what it is served by.
+
+    ``paging`` stands in for query parameters, and ``pin`` for a snapshot of the call's own, where a
+    page is read as a part of a table (`api.tabular_reply`).
+    """
+
+    paging: Mapping[str, Any] | None = None
+    pin: Pinned | None = None
 
     __slots__ = (
         "family",

@@ -4,11 +4,13 @@ from typing import Any, Final
 
 from api.context import Call
 from api.endpoint import Routes, query
+from api.moments import MOMENT_PARAMETERS
+from api.past import PAST_PROBLEMS, answer_at, reading_at
 from api.problems import Problem
 from api.query import LIMIT, MIN_POSITION, PAGE, Parameter, refuse_unknown
-from api.reads import Reading, answer, reading, trimmed
+from api.reads import Reading, trimmed
 from api.reply import Reply
-from api.reports import report_range
+from api.reports import report_range, today_of
 from ledger.aliases import SKU, fold
 from projections.aliases import find_aliases
 from projections.demand import Demand, DemandFilter, demand_by_period
@@ -24,6 +26,7 @@ _PARAMETERS: Final = (
     Parameter("product_id", "integer", "Only this product", minimum=1),
     PAGE,
     LIMIT,
+    *MOMENT_PARAMETERS,
     MIN_POSITION,
 )
 
@@ -34,21 +37,25 @@ _PARAMETERS: Final = (
     "Demand",
     parameters=_PARAMETERS,
     replies={200: DemandReply},
-    problems=("product_not_found", "not_yet"),
+    problems=("product_not_found", *PAST_PROBLEMS),
 )
 async def get_demand(call: Call) -> Reply:
     """What was wanted of each product, as ingested: by day, by week from Monday on, or by month. A
     week's or month's quantity is spread evenly over its days, exactly, in the product's scale; only
-    the days asked for count. Reversed batches do not."""
+    the days asked for count. Reversed batches do not. With known_at, as it had been ingested by
+    then; with as_of, up to the day that it was then."""
     values = query(call, _PARAMETERS)
     refuse_unknown(call.scope["query_string"], _PARAMETERS)
     page, limit = values["page"], values["limit"]
-    async with reading(call, values["min_position"], following=(Demand.name,)) as read:
+    async with reading_at(call, values, (Demand.name, "products", "aliases", "books")) as read:
         first, last = await report_range(read, call, values)
+        counted_to = last
+        if values["as_of"] is not None:
+            counted_to = min(last, (await today_of(read, call))[0])
         rows, total, quantity = await demand_by_period(
             read.connection,
             read.tenant_id,
-            DemandFilter(first, last, await _product(read, values)),
+            DemandFilter(first, counted_to, await _product(read, values)),
             values["group_by"],
             limit,
             (page - 1) * limit,
@@ -72,7 +79,7 @@ async def get_demand(call: Call) -> Reply:
         page=page,
         limit=limit,
     )
-    return answer(reply, read.position)
+    return answer_at(read, reply)
 
 
 async def _product(read: Reading, values: dict[str, Any]) -> int | None:

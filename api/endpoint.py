@@ -7,8 +7,9 @@ built per request on this path.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+import asyncpg
 import msgspec
 import structlog
 from litestar import Request
@@ -19,12 +20,23 @@ from api.context import ROLE_RANK, Call, call_of
 from api.problems import PROBLEMS, Family, Problem, of_exception
 from api.query import Parameter, parse_query
 from api.reply import Reply
+from api.sealing import unsealed
+from api.tabular import Table, is_tabular, shape_of
+from api.tabular_reply import Tabulated, answer_table, asks_for_table
+from ledger.errors import Superseded
+from ledger.sealing import MARKER
 from schemas.access import Role, Scope
 
 Handler = Callable[[Call], Awaitable[Reply]]
 Serve = Callable[[Call], Awaitable[Reply]]
 """A handler in its wrapper: it raises nothing."""
 BODY_BYTES_MAX: Final = 64 * 1024
+READ_ATTEMPTS_MAX: Final = 3
+_ANOTHER_SHAPE: Final = (
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.InvalidCachedStatementError,
+)
 
 log = structlog.get_logger("stockledger.api")
 
@@ -43,6 +55,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     users or keys, and both None make the route public. ``body`` is the struct its body is;
     ``replies`` what each success status carries; ``problems`` the codes it may be refused with,
     besides those that follow from the rest of the declaration. ``family`` says how these look.
+    ``tabulated`` says of a list or report which tables it can be had as. ``as_stored`` replies show
+    what the log holds, byte for byte: personal texts in them stay sealed.
     """
 
     method: str
@@ -60,6 +74,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     commits: bool = False
     conditional: bool = False
     family: Family = PROBLEMS
+    tabulated: Tabulated | None = None
+    as_stored: bool = False
 
     @property
     def is_public(self) -> bool:
@@ -92,12 +108,16 @@ class Routes:
         parameters: Sequence[Parameter] = (),
         commits: bool = False,
         conditional: bool = False,
+        table: Table | Literal["lists"] | None = "lists",
+        as_stored: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Declare a route. Its description is the handler's docstring.
 
         ``path`` names its parameters as ``{name}``; one at the end may be ``{name:path}`` to
-        take slashes too.
+        take slashes too. What answers with a list can be had as CSV and XLSX too, and what has a
+        ``table``; with None it cannot.
         """
+        tabulated = self._tabulated(method, path, replies, parameters, table)
 
         def declare(handler: Handler) -> Handler:
             endpoint = Endpoint(
@@ -112,10 +132,12 @@ class Routes:
                 bodies=tuple(bodies),
                 replies=dict(replies),
                 problems=tuple(problems),
-                parameters=tuple(parameters),
+                parameters=(*parameters, *(() if tabulated is None else tabulated.own)),
                 commits=commits,
                 conditional=conditional,
                 family=self.family,
+                tabulated=tabulated,
+                as_stored=as_stored,
             )
             self.endpoints.append(endpoint)
             serve = _serving(endpoint, handler)
@@ -126,6 +148,23 @@ class Routes:
 
         return declare
 
+    def _tabulated(
+        self,
+        method: str,
+        path: str,
+        replies: Mapping[int, Any],
+        parameters: Sequence[Parameter],
+        table: Table | Literal["lists"] | None,
+    ) -> Tabulated | None:
+        """Return the tables of a route. Foreign APIs have what their own documents say."""
+        reply: Any = replies.get(200)
+        if table == "lists":
+            listed = method == "GET" and self.family is PROBLEMS and is_tabular(reply)
+            table = Table() if listed else None
+        if table is None:
+            return None
+        return Tabulated(path, table, shape_of(reply, table), tuple(parameters))
+
 
 def _serving(endpoint: Endpoint, handler: Handler) -> Serve:
     path = endpoint.path
@@ -133,23 +172,72 @@ def _serving(endpoint: Endpoint, handler: Handler) -> Serve:
     scope_needed = endpoint.scope
     is_public = endpoint.is_public
     family = endpoint.family
+    if not endpoint.as_stored:
+        handler = _unsealing(handler)
+    if endpoint.tabulated is not None:
+        handler = _tabulating(endpoint.tabulated, handler, family)
 
     async def serve(call: Call) -> Reply:
         call.route = path
         call.family = family
         try:
             if not is_public:
+                if call.house.superseded:
+                    raise Superseded
                 caller = call.caller
                 if caller.kind == "key":
                     if scope_needed not in caller.scopes:
                         raise _key_forbidden(endpoint)
                 elif rank is None or ROLE_RANK[caller.role] < rank:
                     raise _user_forbidden(endpoint)
-            return await handler(call)
+            return await _answered(endpoint, handler, call)
+        except _ANOTHER_SHAPE as fault:
+            # Another release's tables may have been put in place a moment ago.
+            is_theirs = await call.house.look_at_release()
+            return reply_to(Superseded() if is_theirs else fault, family)
         except Exception as fault:
             return reply_to(fault, family)
 
     return serve
+
+
+def _unsealing(handler: Handler) -> Handler:
+    """Return a handler whose replies have personal texts opened; tables are made of these."""
+
+    async def handle(call: Call) -> Reply:
+        reply = await handler(call)
+        return await unsealed(call, reply) if MARKER in reply.body else reply
+
+    return handle
+
+
+async def _answered(endpoint: Endpoint, handler: Handler, call: Call) -> Reply:
+    """Return a handler's reply; a read that the database ended is done again.
+
+    Tables that are swapped and tables that are read are locked in their own orders. Who swaps
+    gives up first as a rule (`projections.swapping`), and there is always another rule.
+    """
+    for _ in range(READ_ATTEMPTS_MAX - 1):
+        try:
+            return await handler(call)
+        except asyncpg.TransactionRollbackError:
+            if endpoint.method != "GET":
+                raise
+    return await handler(call)
+
+
+def _tabulating(route: Tabulated, handler: Handler, family: Family) -> Handler:
+    """Return a handler that answers with a table where one is asked for."""
+
+    def refused(fault: Exception) -> Reply:
+        return reply_to(fault, family)
+
+    async def handle(call: Call) -> Reply:
+        if asks_for_table(call):
+            return await answer_table(call, route, handler, refused)
+        return await handler(call)
+
+    return handle
 
 
 def _route_handler(endpoint: Endpoint, name: str, serve: Serve) -> HTTPRouteHandler:
@@ -183,7 +271,10 @@ def reply_to(fault: Exception, family: Family = PROBLEMS) -> Reply:
 
 def query(call: Call, parameters: tuple[Parameter, ...]) -> dict[str, Any]:
     """Return the values of a call's query parameters."""
-    return parse_query(call.scope["query_string"], parameters)
+    values = parse_query(call.scope["query_string"], parameters)
+    if call.paging is not None:
+        values.update(call.paging)
+    return values
 
 
 def _key_forbidden(endpoint: Endpoint) -> Problem:

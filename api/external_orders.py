@@ -4,9 +4,11 @@ from typing import Final
 
 from api.context import Call
 from api.endpoint import Routes, query
-from api.orders import FILTERS, PLACING_PROBLEMS, filter_of, place
+from api.moments import MOMENT_PARAMETERS
+from api.orders import FILTERS, LISTED, PLACING_PROBLEMS, filter_of, place
+from api.past import PAST_PROBLEMS, answer_at, reading_at
 from api.query import LIMIT, MIN_POSITION, PAGE
-from api.reads import answer, money, reading
+from api.reads import money
 from api.reply import Reply
 from projections import order_queries
 from schemas.http_orders import (
@@ -18,7 +20,7 @@ from schemas.http_orders import (
 
 routes = Routes("External")
 
-_PARAMETERS: Final = (*FILTERS, PAGE, LIMIT, MIN_POSITION)
+_PARAMETERS: Final = (*FILTERS, PAGE, LIMIT, *MOMENT_PARAMETERS, MIN_POSITION)
 
 
 @routes.add(
@@ -29,14 +31,14 @@ _PARAMETERS: Final = (*FILTERS, PAGE, LIMIT, MIN_POSITION)
     scope="read",
     parameters=_PARAMETERS,
     replies={200: ExternalOrdersReply},
-    problems=("not_yet",),
+    problems=PAST_PROBLEMS,
 )
 async def list_orders(call: Call) -> Reply:
     """Orders, the last placed first; filters as in /api/orders."""
     values = query(call, _PARAMETERS)
     page, limit = values["page"], values["limit"]
     wanted = filter_of(values)
-    async with reading(call, values["min_position"]) as read:
+    async with reading_at(call, values, LISTED) as read:
         found = await order_queries.orders(
             read.connection,
             read.tenant_id,
@@ -57,9 +59,8 @@ async def list_orders(call: Call) -> Reply:
         )
         for row in found
     ]
-    return answer(
-        ExternalOrdersReply(orders=rows, total=total, page=page, limit=limit), read.position
-    )
+    reply = ExternalOrdersReply(orders=rows, total=total, page=page, limit=limit)
+    return answer_at(read, reply)
 
 
 @routes.add(

@@ -3,15 +3,23 @@
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
+from api.customer_search import CustomerSearch
 from ledger.committer import GroupReport
 from ledger.feed import Feed
+from ledger.personal_data import PersonalData
 from ledger.store import Pool
 from ledger.submission import Reply as CommitReply
 from ledger.submission import Submission
+from projections.engine import Engine
 from projections.webhook_sending import Policy
 from schemas.http_woocommerce import Rollback
+
+EXPORTS_MAX: Final = 2
+"""How many exports an API process makes at a time; each holds a connection, and some memory."""
+EXPORT_NICENESS: Final = 15
+"""How far exports, and analysts' queries, yield to commands, reads, and what follows the log."""
 
 
 class WooCommerceSettings(NamedTuple):
@@ -60,17 +68,36 @@ class Submitter(Protocol):
 
 
 class House(Protocol):
-    """The parts behind the API. ``deploy`` makes one; ``now`` is the service's clock, in UTC."""
+    """The parts behind the API. ``deploy`` makes one; ``now`` is the service's clock, in UTC.
+
+    ``exports`` has ``EXPORTS_MAX`` connections, which yield to those of ``pool``.
+    """
 
     @property
     def pool(self) -> Pool: ...
     @property
+    def exports(self) -> Pool: ...
+    @property
     def committer(self) -> Submitter: ...
     @property
+    def personal(self) -> PersonalData: ...
+    @property
+    def customer_search(self) -> CustomerSearch: ...
+    @property
     def feed(self) -> Feed: ...
+    @property
+    def engine(self) -> Engine: ...
     @property
     def group_observers(self) -> list[Callable[[GroupReport], None]]: ...
     @property
     def settings(self) -> ApiSettings: ...
+    @property
+    def superseded(self) -> bool:
+        """Whether another release's read models have been put in place; nothing is served then."""
+        ...
+
+    async def look_at_release(self) -> str:
+        """Bring ``superseded`` up to date; return which read models are of another release."""
+        ...
 
     def now(self) -> datetime: ...

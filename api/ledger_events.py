@@ -10,22 +10,26 @@ import msgspec
 
 from api.context import Call
 from api.endpoint import Media, Routes, query
+from api.moments import MOMENT_PARAMETERS, moment_headers, moment_of
 from api.problems import Problem
 from api.query import MIN_POSITION, Parameter, parse_integer
 from api.reads import answer, reading
 from api.reply import NDJSON, Reply, StreamReply
+from api.tabular import Table
 from ledger.aliases import LOCATION, SKU, fold
 from ledger.feed import READ_LIMIT_MAX, SCAN_POSITIONS_MAX, EventFilter, RawEvent
 from ledger.showing import event_json
 from ledger.store import read_head
-from projections import stock_queries
 from projections.aliases import find_aliases
+from projections.stock_explained import explain_item
 from schemas.http_ledger import EventsReply, ExplainReply, ExplainStep, HeadReply
 
 routes = Routes("Ledger")
 
 HEARTBEAT_S: Final = 15.0
 FOLLOWERS_MAX: Final = 256
+# The HTTP server holds some parts for a client that is slow to take them.
+PART_BYTES_MAX: Final = 128 * 1024
 
 _FILTERS = (
     Parameter("stream", "string", "Only this stream, such as stock-7-1", maximum=200),
@@ -62,10 +66,12 @@ def _filter(values: dict[str, Any]) -> EventFilter:
     "Read the log",
     parameters=_PAGE_FILTERS,
     replies={200: EventsReply},
+    table=Table(page_rows=READ_LIMIT_MAX, follow=("after", "next_after"), until="position"),
+    as_stored=True,
 )
 async def read_events(call: Call) -> Reply:
-    """Events in the order of the log, at most 1,000 a page, and fewer where few pass a filter:
-    go on with ``after=next_after`` until that is null. With ``Accept:
+    """Events in the order of the log, at most 1,000 a page and 8 MiB of what they say, and fewer
+    where few pass a filter: go on with ``after=next_after`` until that is null. With ``Accept:
     application/x-ndjson`` all that match are streamed, one a line, up to ``limit``."""
     values = query(call, _PAGE_FILTERS)
     caller = call.caller
@@ -87,7 +93,7 @@ async def read_events(call: Call) -> Reply:
     if values["stream"] is None:
         # A filter that hardly anything passes must not turn into one long scan.
         up_to = min(head, values["after"] + SCAN_POSITIONS_MAX)
-    events = await feed.read(
+    events, is_full = await feed.read_page(
         caller.tenant_id,
         values["after"],
         up_to=up_to,
@@ -96,7 +102,7 @@ async def read_events(call: Call) -> Reply:
         **_filter(values),
     )
     next_after = b"null"
-    if len(events) == limit:
+    if is_full:
         next_after = b"%d" % events[-1].position
     elif up_to < head:
         next_after = b"%d" % up_to
@@ -111,7 +117,7 @@ async def _lines(call: Call, values: dict[str, Any], head: int) -> AsyncGenerato
     left = values["limit"] or head
     while left > 0:
         wanted = min(left, READ_LIMIT_MAX)
-        events = await call.house.feed.read(
+        events, is_full = await call.house.feed.read_page(
             caller.tenant_id,
             after,
             **where,
@@ -122,7 +128,7 @@ async def _lines(call: Call, values: dict[str, Any], head: int) -> AsyncGenerato
         if events:
             yield b"".join(event_json(event) + b"\n" for event in events)
             after = events[-1].position
-        if len(events) < wanted:
+        if not is_full:
             return
         left -= len(events)
 
@@ -174,6 +180,7 @@ async def _server_sent(call: Call, values: dict[str, Any]) -> AsyncGenerator[byt
             caller.tenant_id,
             values["after"],
             **_filter(values),
+            bytes_max=PART_BYTES_MAX,
             credential=caller.credential,
         )
         yield b"retry: 1000\n\n"
@@ -229,6 +236,7 @@ _EXPLAIN_PARAMETERS = (
     Parameter("location", "string", "The location's code", maximum=50, required=True),
     Parameter("before", "integer", "Continue with what is older: next_before", minimum=1),
     Parameter("limit", "integer", "Steps per page", 100, 1, 1000),
+    *MOMENT_PARAMETERS,
     MIN_POSITION,
 )
 _data = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
@@ -240,22 +248,24 @@ _data = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
     "Why is the stock so?",
     parameters=_EXPLAIN_PARAMETERS,
     replies={200: ExplainReply},
+    table=Table(page_rows=1_000, follow=("before", "next_before")),
     problems=("product_not_found", "location_not_found", "not_yet"),
 )
 async def explain(call: Call) -> Reply:
-    """The events behind a figure, newest first, each with what was on hand after it."""
+    """The events behind a figure, newest first, each with what was on hand after it. With
+    ``as_of`` and ``known_at``, what was behind it at a time in the world, as it was known at a time
+    of the log. Any other figure: /api/ledger/explain/{table}."""
     values = query(call, _EXPLAIN_PARAMETERS)
     limit = values["limit"]
     async with reading(call, values["min_position"]) as read:
         product_id, location_id = await find_item(read, values["sku"], values["location"])
-        level = await stock_queries.level_of(
-            read.connection, read.tenant_id, product_id, location_id
-        )
-        rows = await stock_queries.explain(
+        moment = await moment_of(read, values)
+        level, rows = await explain_item(
             read.connection,
             read.tenant_id,
             product_id,
             location_id,
+            moment,
             before_version=values["before"],
             limit=limit + 1,
         )
@@ -272,9 +282,9 @@ async def explain(call: Call) -> Reply:
         brought_forward=older["on_hand_after"] if older else _ZERO,
         steps=steps,
         next_before=steps[-1].version if older else None,
-        position=read.position,
+        position=read.position if moment is None else moment.position,
     )
-    return answer(reply, read.position)
+    return answer(reply, read.position, moment_headers(moment))
 
 
 def _step(row: asyncpg.Record) -> ExplainStep:

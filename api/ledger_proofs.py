@@ -222,6 +222,7 @@ async def prove_consistency(call: Call) -> Reply:
     parameters=(_SIZE,),
     replies={200: ReceiptReply},
     problems=("history_changed",),
+    as_stored=True,
 )
 async def get_receipt(call: Call) -> Reply:
     """One event with its proof and the signed checkpoint, in one file that ``stockledger verify``

@@ -12,6 +12,7 @@ import msgspec
 
 from api.endpoint import Endpoint, Media
 from api.problems import kind_of, type_uri
+from api.tabular_reply import CSV_TYPE, XLSX_TYPE
 from schemas.common import FRACTION_DIGITS_MAX, INTEGER_DIGITS_MAX
 from schemas.http_ledger import IDEMPOTENCY_KEY_PATTERN
 
@@ -180,6 +181,9 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
                 content[each.media_type] = {"schema": dict(each.schema)}
             elif each is not None:
                 content["application/json"] = {"schema": _reference(each)}
+        if endpoint.tabulated is not None:
+            content[CSV_TYPE] = {"schema": {"type": "string"}}
+            content[XLSX_TYPE] = {"schema": {"type": "string", "format": "binary"}}
         if content:
             response["content"] = content
         if endpoint.commits:
@@ -215,11 +219,13 @@ def problem_codes(endpoint: Endpoint) -> list[str]:
     """Return the codes of all problems that a route may answer with."""
     codes = list(endpoint.problems)
     if not endpoint.is_public:
-        codes += ["unauthenticated", "forbidden"]
+        codes += ["unauthenticated", "forbidden", "superseded"]
     if endpoint.body is not None or endpoint.bodies:
         codes += ["malformed_body", "invalid_field", "body_too_large", "unsupported_media_type"]
     if endpoint.parameters:
         codes.append("invalid_parameter")
+    if endpoint.tabulated is not None:
+        codes += ["table_too_large", "too_many_tables"]
     if endpoint.commits:
         codes += [
             "invalid_parameter",

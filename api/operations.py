@@ -48,12 +48,16 @@ async def live(call: Call) -> Reply:
     replies={200: HealthReply, 503: HealthReply},
 )
 async def ready(call: Call) -> Reply:
-    """Ready when the database answers within two seconds."""
+    """Ready when the database answers within two seconds, and its read models are those of this
+    release."""
     try:
         async with asyncio.timeout(READY_TIMEOUT_S):
             await call.house.pool.fetchval("SELECT 1")
     except (asyncpg.PostgresError, *CONNECTION_LOST):
         return Reply(503, encode(HealthReply(status="unready", checks={"database": "unreachable"})))
+    if call.house.superseded:
+        checks = {"database": "ok", "release": "superseded"}
+        return Reply(503, encode(HealthReply(status="unready", checks=checks)))
     return Reply(200, encode(HealthReply(status="ready", checks={"database": "ok"})))
 
 

@@ -4,33 +4,38 @@ import csv
 import io
 import re
 from collections.abc import AsyncGenerator, Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from api.context import Call
 from api.endpoint import Media, Routes, query
+from api.moments import MOMENT_PARAMETERS, moment_headers
 from api.order_bodies import in_items, place_order
 from api.order_view import created, explanation, order_reply
+from api.past import (
+    FOLDED_AT_ONCE_MAX,
+    PAST_PROBLEMS,
+    StreamsOf,
+    answer_at,
+    clock,
+    reading_at,
+)
 from api.problems import Problem
 from api.products import cursor_id, neutral
 from api.query import LIMIT, MIN_POSITION, PAGE, Parameter, parse_integer
-from api.reads import (
-    answer,
-    money,
-    next_cursor,
-    path_id,
-    reading,
-)
+from api.reads import Reading, money, next_cursor, path_id
 from api.reply import Reply, StreamReply
+from api.sealing import unsealed_rows
+from api.tabular import Table
 from api.writes import commit, rendered
-from ledger.store import tenant_transaction
 from ledger.submission import Outcome, Rendered
 from projections import order_queries
 from projections.books import books_of
 from projections.money import cents
 from projections.order_queries import OrderFilter
+from projections.past import Streams
 from schemas.http_orders import (
     OrderBody,
     OrderCreatedReply,
@@ -77,8 +82,11 @@ _LIST_PARAMETERS: Final = (
     PAGE,
     LIMIT,
     Parameter("cursor", "string", "Continue behind next_cursor, in place of page", maximum=20),
+    *MOMENT_PARAMETERS,
     MIN_POSITION,
 )
+LISTED: Final = ("orders", "customers", "books")
+"""The projections that a list of orders is read from."""
 
 _NUMBER: Final = re.compile(r"(?:ORD-)?([0-9]{1,16})", re.ASCII | re.IGNORECASE)
 _ZERO: Final = Decimal(0)
@@ -103,16 +111,17 @@ def filter_of(values: dict[str, Any]) -> OrderFilter:
     "List orders",
     parameters=_LIST_PARAMETERS,
     replies={200: OrdersReply},
-    problems=("not_yet",),
+    problems=PAST_PROBLEMS,
 )
 async def list_orders(call: Call) -> Reply:
     """Orders, the last placed first. A day is one of the books' zone, and an order's day that of
-    the time at which it was placed in the world."""
+    the time at which it was placed in the world. With as_of or known_at, those there were then,
+    as they stood then."""
     values = query(call, _LIST_PARAMETERS)
     page, limit, before = values["page"], values["limit"], cursor_id(values["cursor"]) or None
     wanted = filter_of(values)
     offset = 0 if before else (page - 1) * limit
-    async with reading(call, values["min_position"]) as read:
+    async with reading_at(call, values, LISTED) as read:
         found = await order_queries.orders(
             read.connection, read.tenant_id, wanted, before=before, limit=limit, offset=offset
         )
@@ -140,13 +149,14 @@ async def list_orders(call: Call) -> Reply:
         limit=limit,
         next_cursor=next_cursor(rows, limit, last),
     )
-    return answer(reply, read.position)
+    return answer_at(read, reply)
 
 
 # --- statistics -------------------------------------------------------------------------
 
 _STATS_PARAMETERS: Final = (
     Parameter("period", "string", "The month, as 2026-05; without it the present one", maximum=7),
+    *MOMENT_PARAMETERS,
     MIN_POSITION,
 )
 _MONTH: Final = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])", re.ASCII)
@@ -159,16 +169,17 @@ _YEARS: Final = range(1900, 2201)
     "Order statistics",
     parameters=_STATS_PARAMETERS,
     replies={200: OrderStatsReply},
-    problems=("not_yet",),
+    table=Table(),
+    problems=PAST_PROBLEMS,
 )
 async def order_stats(call: Call) -> Reply:
     """Orders placed in a month, by the days of the books' zone. What is cancelled, an order or a
     part of one, is no revenue; cancelled orders are counted apart."""
     values = query(call, _STATS_PARAMETERS)
     period = None if values["period"] is None else _month(values["period"])
-    async with reading(call, values["min_position"]) as read:
+    async with reading_at(call, values, ("orders", "books")) as read:
         zone = (await books_of(read.connection, read.tenant_id)).time_zone
-        month = period or datetime.now(UTC).astimezone(ZoneInfo(zone)).date().replace(day=1)
+        month = period or clock(call, read).astimezone(ZoneInfo(zone)).date().replace(day=1)
         by_status = await order_queries.month_by_status(
             read.connection, read.tenant_id, month, zone
         )
@@ -184,7 +195,7 @@ async def order_stats(call: Call) -> Reply:
         by_status=StatusCounts(**{status: row["orders"] for status, row in by_status.items()}),
         cancelled_orders=cancelled["orders"] if cancelled else 0,
     )
-    return answer(reply, read.position)
+    return answer_at(read, reply)
 
 
 def _month(text: str) -> date:
@@ -213,40 +224,57 @@ _EXPORT_COLUMNS: Final = (
 )
 
 
+_EXPORT_PARAMETERS: Final = (*FILTERS, *MOMENT_PARAMETERS)
+
+
 @routes.add(
     "GET",
     "/api/orders/export",
     "Export orders as CSV",
-    parameters=FILTERS,
+    parameters=_EXPORT_PARAMETERS,
     replies={200: Media("text/csv; charset=utf-8")},
+    problems=("being_prepared",),
 )
 async def export_orders(call: Call) -> Reply:
     """Orders as a CSV file, streamed, the last placed first. Cells that a spreadsheet would take
     for a formula begin with an apostrophe."""
-    wanted = filter_of(query(call, FILTERS))
-    first = await _export_page(call, wanted, None)
+    values = query(call, _EXPORT_PARAMETERS) | {"min_position": None}
+    wanted = filter_of(values)
+    first, read = await _export_page(call, values, wanted, None)
+    if read.moment is not None:
+        values["known_at"] = read.moment.position
     return StreamReply(
-        _export(call, wanted, first),
+        _export(call, values, wanted, first),
         b"text/csv; charset=utf-8",
-        [(b"content-disposition", b'attachment; filename="orders.csv"')],
+        [
+            (b"content-disposition", b'attachment; filename="orders.csv"'),
+            *moment_headers(read.moment),
+        ],
     )
 
 
-async def _export_page(call: Call, wanted: OrderFilter, before: int | None) -> list[Any]:
-    caller = call.caller
-    async with tenant_transaction(
-        call.house.pool, caller.tenant_id, credential=caller.credential
-    ) as connection:
-        return await order_queries.orders(
-            connection, caller.tenant_id, wanted, before=before, limit=EXPORT_PAGE_ROWS
+async def _export_page(
+    call: Call, values: dict[str, Any], wanted: OrderFilter, before: int | None
+) -> tuple[list[Any], Reading]:
+    async with reading_at(call, values, LISTED) as read:
+        # What had to be folded for this request is not folded again for the next page.
+        limit = EXPORT_PAGE_ROWS
+        if read.moment is not None and read.position <= FOLDED_AT_ONCE_MAX:
+            limit = FOLDED_AT_ONCE_MAX
+        rows = await order_queries.orders(
+            read.connection, read.tenant_id, wanted, before=before, limit=limit
         )
+    return rows, read
 
 
-async def _export(call: Call, wanted: OrderFilter, rows: list[Any]) -> AsyncGenerator[bytes, None]:
+async def _export(
+    call: Call, values: dict[str, Any], wanted: OrderFilter, rows: list[Any]
+) -> AsyncGenerator[bytes, None]:
     """Yield the file page by page; no connection is held while the client reads."""
     yield _csv([_EXPORT_COLUMNS])
     while rows:
-        yield _csv(
+        cells = await unsealed_rows(
+            call,
             [
                 (
                     row["order_id"],
@@ -262,11 +290,14 @@ async def _export(call: Call, wanted: OrderFilter, rows: list[Any]) -> AsyncGene
                     row["ordered_at"].isoformat(),
                 )
                 for row in rows
-            ]
+            ],
         )
+        yield _csv(cells)
         if len(rows) < EXPORT_PAGE_ROWS:
             return
-        rows = await _export_page(call, wanted, rows[-1]["order_id"])
+        if len(rows) > EXPORT_PAGE_ROWS:
+            return
+        rows, _ = await _export_page(call, values, wanted, rows[-1]["order_id"])
 
 
 def _csv(rows: Sequence[Sequence[object]]) -> bytes:
@@ -278,25 +309,46 @@ def _csv(rows: Sequence[Sequence[object]]) -> bytes:
 # --- one order --------------------------------------------------------------------------
 
 
+_ORDER_PARAMETERS: Final = (*MOMENT_PARAMETERS, MIN_POSITION)
+
+
+def _about(order_id: int) -> StreamsOf:
+    """Return what finds the streams that say all of an order: what it is of, and whose it is."""
+
+    async def streams_of(read: Reading) -> Streams:
+        placed = await order_queries.placed(read.connection, read.tenant_id, order_id)
+        if placed is None:
+            return Streams()
+        names = [f"order-{order_id}"]
+        names += {f"product-{line.product_id}" for line in placed.event.lines}
+        names += {f"location-{place.location_id}" for place in placed.event.considered}
+        if placed.event.customer_id is not None:
+            names.append(f"customer-{placed.event.customer_id}")
+        return Streams(names)
+
+    return streams_of
+
+
 @routes.add(
     "GET",
     "/api/orders/{id}",
     "Get an order",
-    parameters=(MIN_POSITION,),
+    parameters=_ORDER_PARAMETERS,
     replies={200: OrderReply},
-    problems=("order_not_found", "not_yet"),
+    problems=("order_not_found", *PAST_PROBLEMS),
 )
 async def get_order(call: Call) -> Reply:
     """One order with its items, what went out and what came back. ETag is the version that
-    If-Match takes."""
+    If-Match takes. With as_of or known_at, as it stood then."""
     order_id = path_id(call, code="order_not_found")
-    values = query(call, (MIN_POSITION,))
-    async with reading(call, values["min_position"]) as read:
+    values = query(call, _ORDER_PARAMETERS)
+    reads = ("orders", "customers", "products")
+    async with reading_at(call, values, reads, streams_of=_about(order_id)) as read:
         rows = await order_queries.order(read.connection, read.tenant_id, order_id)
     if rows is None:
         raise order_not_found(order_id)
     reply = order_reply(rows)
-    return answer(reply, read.position, [(b"etag", b'"%d"' % reply.version)])
+    return answer_at(read, reply, [(b"etag", b'"%d"' % reply.version)])
 
 
 def order_not_found(order_id: int) -> Problem:
@@ -308,18 +360,20 @@ def order_not_found(order_id: int) -> Problem:
     "GET",
     "/api/orders/{id}/explain",
     "Explain an order",
-    parameters=(MIN_POSITION,),
+    parameters=_ORDER_PARAMETERS,
     replies={200: OrderExplanationReply},
-    problems=("order_not_found", "not_yet"),
+    table=Table(rows="items"),
+    problems=("order_not_found", *PAST_PROBLEMS),
 )
 async def explain_order(call: Call) -> Reply:
     """Why an order was reserved where it was and costs what it costs: what was available where it
     was looked, what each line got, and what its price is from. As the log has it, for ever."""
     order_id = path_id(call, code="order_not_found")
-    values = query(call, (MIN_POSITION,))
-    async with reading(call, values["min_position"]) as read:
+    values = query(call, _ORDER_PARAMETERS)
+    reads = ("products", "locations")
+    async with reading_at(call, values, reads, streams_of=_about(order_id)) as read:
         placed = await order_queries.placed(read.connection, read.tenant_id, order_id)
-        if placed is None:
+        if placed is None or not read.has(placed.position, placed.effective_at):
             raise order_not_found(order_id)
         event = placed.event
         skus, names = await order_queries.names_of(
@@ -329,7 +383,7 @@ async def explain_order(call: Call) -> Reply:
             [place.location_id for place in event.considered],
         )
     reply = explanation(placed, skus, names)
-    return answer(reply, read.position)
+    return answer_at(read, reply)
 
 
 # --- placing ----------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from ledger.errors import (
     LedgerUnavailable,
     OutcomeUnknown,
     QueueFull,
+    Superseded,
     VersionConflict,
 )
 from ledger.session import CONNECTION_LOST
@@ -44,7 +45,9 @@ KINDS: Final[dict[str, Kind]] = {
     "unauthenticated": Kind(401, "Valid credentials are needed"),
     "wrong_login": Kind(401, "The address or the password is wrong", "Invalid credentials"),
     "forbidden": Kind(403, "These credentials may not do that"),
+    "too_many_events": Kind(400, "That would take too many events"),
     "not_found": Kind(404, "There is nothing here"),
+    "rebuild_not_found": Kind(404, "There is no such rebuild"),
     "webhook_delivery_not_found": Kind(404, "There is no such webhook delivery"),
     "webhook_replay_not_found": Kind(404, "There is no such webhook replay"),
     "product_not_found": Kind(404, "There is no such product", "Product not found"),
@@ -56,6 +59,7 @@ KINDS: Final[dict[str, Kind]] = {
     "price_tier_not_found": Kind(404, "There is no such price tier", "Price tier not found"),
     "method_not_allowed": Kind(405, "This resource does not take that method"),
     "sku_taken": Kind(409, "The SKU is taken", "SKU already exists for this tenant"),
+    "rebuild_running": Kind(409, "Another rebuild is under way"),
     "command_refused": Kind(409, "The command is refused"),
     "batch_refused": Kind(409, "A command of the batch is refused"),
     "location_code_taken": Kind(409, "The code is taken", "Warehouse code already exists"),
@@ -66,18 +70,25 @@ KINDS: Final[dict[str, Kind]] = {
     ),
     "illegal_transition": Kind(409, "The order cannot get to that status from the one it has"),
     "insufficient_stock": Kind(409, "There is not enough stock"),
+    "customer_erased": Kind(409, "The customer has been erased"),
+    "customer_has_open_orders": Kind(409, "The customer has open orders"),
+    "too_many_to_search": Kind(409, "There are too many customers to search them so"),
     "email_taken": Kind(409, "The address is taken", "Email already exists"),
     "version_conflict": Kind(412, "The resource has changed since it was read"),
     "not_yet": Kind(412, "That position has not been reached yet"),
     "body_too_large": Kind(413, "The body is too large"),
+    "table_too_large": Kind(413, "The table is too large for its format"),
     "unsupported_media_type": Kind(415, "The body is of a type that is not taken here"),
     "idempotency_mismatch": Kind(422, "The Idempotency-Key was used for another request"),
     "too_many_attempts": Kind(429, "Too many attempts"),
     "internal": Kind(500, "Something went wrong in here"),
     "too_many_followers": Kind(503, "Too many clients follow the log"),
+    "too_many_tables": Kind(503, "Too many tables are being made"),
     "queue_full": Kind(503, "Too many commands are waiting"),
     "history_changed": Kind(503, "The log is not what has been signed of it"),
+    "being_prepared": Kind(503, "What was known then has to be prepared first"),
     "unavailable": Kind(503, "The ledger cannot be reached"),
+    "superseded": Kind(503, "Another release serves now"),
     "outcome_unknown": Kind(503, "Whether the command took effect is unknown"),
 }
 
@@ -201,6 +212,8 @@ def of_exception(exception: Exception) -> Problem | None:
             return Problem("queue_full", str(exception), headers=_retry(exception.retry_after_s))
         case OutcomeUnknown():
             return Problem("outcome_unknown", str(exception), headers=_retry(1))
+        case Superseded():
+            return Problem("superseded", str(exception), headers=_retry(1))
         case LedgerUnavailable():
             return Problem("unavailable", str(exception), headers=_retry(1))
         case IdempotencyMismatch():

@@ -24,6 +24,7 @@ from api.reads import (
     trimmed_or_none,
 )
 from api.reply import Reply, StreamReply
+from api.tabular import Table
 from api.writes import commit, json_body, made, no_body, rendered
 from ledger.store import Connection, tenant_transaction
 from ledger.submission import Outcome, Rendered
@@ -306,6 +307,7 @@ def neutral(cell: object) -> object:
     parameters=(MIN_POSITION,),
     replies={200: ProductReply},
     problems=("product_not_found", "not_yet"),
+    table=Table(rows="stock"),
 )
 async def get_product(call: Call) -> Reply:
     """One product with its stock at each warehouse. ETag is the version that If-Match takes."""

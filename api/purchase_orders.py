@@ -8,17 +8,18 @@ import msgspec
 from api.context import Call
 from api.decoding import BodyDecoder
 from api.endpoint import Routes, query
+from api.moments import MOMENT_PARAMETERS
 from api.order_bodies import in_items, item_lines, optional_body
+from api.past import PAST_PROBLEMS, StreamsOf, answer_at, first_event, reading_at
 from api.problems import Problem
 from api.products import cursor_id
 from api.purchase_bodies import RECEIVED_NAMES, RETURNED_NAMES, purchase_lines
 from api.query import LIMIT, MIN_POSITION, PAGE, Parameter
 from api.reads import (
-    answer,
+    Reading,
     money,
     next_cursor,
     path_id,
-    reading,
     trimmed,
     trimmed_or_none,
 )
@@ -28,6 +29,7 @@ from api.writes import commit, json_body, made, rendered
 from ledger.domain.purchase_order import PurchaseOrderState, stream
 from ledger.submission import Outcome, Rendered
 from projections import purchase_queries
+from projections.past import Streams
 from projections.purchase_queries import PurchaseFilter, PurchaseRows
 from schemas.http_purchasing import (
     CreatedPurchaseItem,
@@ -99,6 +101,7 @@ _LIST_PARAMETERS: Final = (
     PAGE,
     LIMIT,
     Parameter("cursor", "string", "Continue behind next_cursor, in place of page", maximum=20),
+    *MOMENT_PARAMETERS,
     MIN_POSITION,
 )
 
@@ -109,15 +112,16 @@ _LIST_PARAMETERS: Final = (
     "List purchase orders",
     parameters=_LIST_PARAMETERS,
     replies={200: PurchaseOrdersReply},
-    problems=("not_yet",),
+    problems=PAST_PROBLEMS,
 )
 async def list_purchase_orders(call: Call) -> Reply:
-    """Purchase orders, the last created first."""
+    """Purchase orders, the last created first. With as_of or known_at, those there were then, as
+    they stood then."""
     values = query(call, _LIST_PARAMETERS)
     page, limit, before = values["page"], values["limit"], cursor_id(values["cursor"]) or None
     wanted = PurchaseFilter(values["status"], values["supplier_id"], values["warehouse_id"])
     offset = 0 if before else (page - 1) * limit
-    async with reading(call, values["min_position"]) as read:
+    async with reading_at(call, values, ("purchase_orders", "suppliers")) as read:
         found = await purchase_queries.purchase_orders(
             read.connection, read.tenant_id, wanted, before=before, limit=limit, offset=offset
         )
@@ -131,7 +135,7 @@ async def list_purchase_orders(call: Call) -> Reply:
         limit=limit,
         next_cursor=next_cursor(rows, limit, last),
     )
-    return answer(reply, read.position)
+    return answer_at(read, reply)
 
 
 def _fields(row: Any) -> dict[str, Any]:
@@ -148,20 +152,39 @@ def _fields(row: Any) -> dict[str, Any]:
     }
 
 
+_ORDER_PARAMETERS: Final = (*MOMENT_PARAMETERS, MIN_POSITION)
+
+
+def _about(purchase_order_id: int) -> StreamsOf:
+    """Return what finds the streams that say all of a purchase order."""
+
+    async def streams_of(read: Reading) -> Streams:
+        name = stream(purchase_order_id)
+        created = await first_event(read.connection, read.tenant_id, name)
+        if not isinstance(created, PurchaseOrderCreated):
+            return Streams()
+        products = {f"product-{line.product_id}" for line in created.lines}
+        supplier, place = f"supplier-{created.supplier_id}", f"location-{created.location_id}"
+        return Streams([name, supplier, place, *products])
+
+    return streams_of
+
+
 @routes.add(
     "GET",
     "/api/suppliers/purchase-orders/{id}",
     "Get a purchase order",
-    parameters=(MIN_POSITION,),
+    parameters=_ORDER_PARAMETERS,
     replies={200: PurchaseOrderReply},
-    problems=("purchase_order_not_found", "not_yet"),
+    problems=("purchase_order_not_found", *PAST_PROBLEMS),
 )
 async def get_purchase_order(call: Call) -> Reply:
     """One purchase order with its items, what came in and what went back. ETag is the version
-    that If-Match takes."""
+    that If-Match takes. With as_of or known_at, as it stood then."""
     purchase_order_id = path_id(call, code="purchase_order_not_found")
-    values = query(call, (MIN_POSITION,))
-    async with reading(call, values["min_position"]) as read:
+    values = query(call, _ORDER_PARAMETERS)
+    reads = ("purchase_orders", "suppliers", "products", "locations")
+    async with reading_at(call, values, reads, streams_of=_about(purchase_order_id)) as read:
         rows = await purchase_queries.purchase_order(
             read.connection, read.tenant_id, purchase_order_id
         )
@@ -171,7 +194,7 @@ async def get_purchase_order(call: Call) -> Reply:
             f"There is no purchase order with id {purchase_order_id}; check the id.",
         )
     reply = _purchase_order(rows)
-    return answer(reply, read.position, [(b"etag", b'"%d"' % reply.version)])
+    return answer_at(read, reply, [(b"etag", b'"%d"' % reply.version)])
 
 
 def _purchase_order(rows: PurchaseRows) -> PurchaseOrderReply:

@@ -3,9 +3,10 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from decimal import Context, Decimal
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, Literal, NamedTuple, cast
 from urllib.parse import unquote
 
 from api.context import Call
@@ -13,6 +14,7 @@ from api.problems import Problem
 from api.query import parse_integer
 from api.reply import Headers, Reply, encode
 from ledger.store import Connection, tenant_transaction
+from projections.past import Moment
 
 MIN_POSITION_WAIT_S: Final = 2.0
 _POLL_S: Final = 0.02
@@ -29,25 +31,42 @@ LEFT JOIN projections.checkpoint c ON c.tenant_id = $1 AND c.name = wanted.name
 class Reading(NamedTuple):
     """An open transaction: its connection, its tenant, and the position that it sees.
 
-    Where following projections are read, it is the position that all of them have reached.
+    Where following projections are read, it is the position that all of them have reached. Where
+    a ``moment`` was asked for (`api.past`) it is that of the moment, and ``now`` its time.
     """
 
     connection: Connection
     tenant_id: int
     position: int
+    moment: Moment | None = None
+    now: datetime | None = None
+
+    def has(self, position: int, effective_at: datetime) -> bool:
+        """Tell whether something had been recorded, and had happened, by the moment."""
+        if self.moment is None:
+            return True
+        as_of = self.moment.as_of
+        return position <= self.moment.position and (as_of is None or effective_at <= as_of)
 
 
 @asynccontextmanager
 async def reading(
-    call: Call, min_position: int | None = None, *, following: Sequence[str] = ()
+    call: Call,
+    min_position: int | None = None,
+    *,
+    following: Sequence[str] = (),
+    isolation: Literal["read committed", "repeatable read"] = "repeatable read",
 ) -> AsyncGenerator[Reading]:
     """Open a snapshot of the caller's tenant, at ``min_position`` or later.
 
     All its statements see the same state, so a figure and the position it is told with belong
     together. ``following`` names the following projections that are read: each has folded the
-    log up to the position, or further. Raise Problem (412) when the position is not reached
-    within two seconds.
+    log up to the position, or further. Less ``isolation`` is for reads of what never changes.
+    Raise Problem (412) when the position is not reached within two seconds.
     """
+    if call.pin is not None:
+        yield await call.pin.read(min_position, following, isolation)
+        return
     caller = call.caller
     deadline = time.monotonic() + MIN_POSITION_WAIT_S
     what = "This report" if following else "The ledger"
@@ -56,16 +75,13 @@ async def reading(
             call.house.pool,
             caller.tenant_id,
             credential=caller.credential,
-            isolation="repeatable read",
+            isolation=isolation,
         ) as connection:
             position: int | None = await connection.fetchval(_HEAD, caller.tenant_id)
             if position is None:
                 raise Problem("not_found", "There is no such tenant any more.")
             if following:
-                folded: int | None = await connection.fetchval(
-                    _FOLDED, caller.tenant_id, list(following)
-                )
-                position = min(position, folded or 0)
+                position = min(position, await _folded(connection, caller.tenant_id, following))
             if min_position is None or position >= min_position:
                 yield Reading(connection, caller.tenant_id, position)
                 return
@@ -77,6 +93,50 @@ async def reading(
                 position=position,
             )
         await asyncio.sleep(_POLL_S)
+
+
+async def _folded(connection: Connection, tenant_id: int, following: Sequence[str]) -> int:
+    """Return the position that all of some following projections have reached."""
+    folded: int | None = await connection.fetchval(_FOLDED, tenant_id, list(following))
+    return folded or 0
+
+
+class Pin:
+    """One snapshot for several reads of a call, open until the stack is closed.
+
+    Each read opens one of its own, as it would without, until ``hold``; from then on all reads
+    are of the last one.
+    """
+
+    def __init__(self, call: Call, stack: AsyncExitStack) -> None:
+        """``call`` is the one that the snapshots are opened for; it has no pin itself."""
+        self._call = call
+        self._stack = stack
+        self._read: Reading | None = None
+        self._is_held = False
+
+    def hold(self) -> None:
+        """Keep the snapshot of the last read."""
+        self._is_held = True
+
+    async def read(
+        self,
+        min_position: int | None,
+        following: Sequence[str],
+        isolation: Literal["read committed", "repeatable read"],
+    ) -> Reading:
+        """Return the snapshot, at the position that ``following`` has reached in it."""
+        if self._is_held and self._read is not None:
+            connection, tenant_id = self._read.connection, self._read.tenant_id
+            position: int = await connection.fetchval(_HEAD, tenant_id)
+            if following:
+                position = min(position, await _folded(connection, tenant_id, following))
+            return Reading(connection, tenant_id, position)
+        await self._stack.aclose()
+        self._read = await self._stack.enter_async_context(
+            reading(self._call, min_position, following=following, isolation=isolation)
+        )
+        return self._read
 
 
 def answer(value: Any, position: int, headers: Headers = ()) -> Reply:

@@ -5,7 +5,13 @@ from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
 import msgspec
-from litestar.types import HTTPResponseStartEvent, Receive, Scope, Send
+from litestar.types import (
+    HTTPResponseBodyEvent,
+    HTTPResponseStartEvent,
+    Receive,
+    Scope,
+    Send,
+)
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -13,6 +19,8 @@ JSON = b"application/json"
 PROBLEM = b"application/problem+json"
 NDJSON = b"application/x-ndjson"
 
+STALLED_S = 60.0
+"""How long a client may take no more of a stream; then it is cut off, and cannot pass for whole."""
 _MESSAGES_IGNORED_MAX = 1_000
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", b"no-store")
@@ -54,6 +62,14 @@ class Reply:
             ],
         }
 
+    def opening(self) -> HTTPResponseStartEvent:
+        """Return the message that begins one whose length is not known."""
+        return {
+            "type": "http.response.start",
+            "status": self.status,
+            "headers": [(b"content-type", self.media_type), _NOSNIFF, _NO_STORE, *self.headers],
+        }
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
         await send(self.start())
@@ -72,20 +88,12 @@ class StreamReply(Reply):
         self.chunks = chunks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send chunk after chunk until the end, or until the client has gone away."""
-        await send(
-            {
-                "type": "http.response.start",
-                "status": self.status,
-                "headers": [
-                    (b"content-type", self.media_type),
-                    _NOSNIFF,
-                    _NO_STORE,
-                    *self.headers,
-                ],
-            }
-        )
-        gone = asyncio.ensure_future(_disconnected(receive))
+        """Send chunk after chunk until the end, or until the client is gone or takes no more.
+
+        A chunk is made when the one before it has been passed on: nothing piles up here.
+        """
+        await send(self.opening())
+        gone = asyncio.ensure_future(disconnected(receive))
         try:
             while True:
                 chunk = asyncio.ensure_future(anext(self.chunks, None))
@@ -97,14 +105,32 @@ class StreamReply(Reply):
                 body = chunk.result()
                 if body is None:
                     break
-                await send({"type": "http.response.body", "body": body, "more_body": True})
+                if not await _taken(send, body):
+                    return
         finally:
             gone.cancel()
             await self.chunks.aclose()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _disconnected(receive: Receive) -> None:
+async def _taken(send: Send, body: bytes) -> bool:
+    """Send a part of a body; say whether the server could pass it on before too long."""
+    part: HTTPResponseBodyEvent = {
+        "type": "http.response.body",
+        "body": body,
+        "more_body": True,
+    }
+    sending = asyncio.ensure_future(send(part))
+    await asyncio.wait({sending}, timeout=STALLED_S)
+    if sending.done():
+        sending.result()
+        return True
+    sending.cancel()
+    await asyncio.wait({sending}, timeout=1)
+    return False
+
+
+async def disconnected(receive: Receive) -> None:
     """Return once the client has gone away."""
     # What is left of a request's body is of no interest any more.
     for _ in range(_MESSAGES_IGNORED_MAX):

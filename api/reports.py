@@ -5,7 +5,7 @@
 
 from calendar import monthrange
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from typing import Any, Final, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
@@ -15,14 +15,19 @@ from asyncpg import Record
 
 from api.context import Call
 from api.endpoint import Routes, query
+from api.moments import MOMENT_PARAMETERS
+from api.past import PAST_PROBLEMS, StreamsOf, answer_at, clock, reading_at
 from api.problems import Problem
 from api.query import LIMIT, MIN_POSITION, PAGE, Parameter
-from api.reads import Reading, answer, money, reading, trimmed
+from api.reads import Reading, money, trimmed
 from api.reply import Reply
+from api.tabular import Table
+from ledger.domain import books
 from projections import stock_queries, valuation_places, valuation_queries
 from projections.books import books_of
 from projections.money import in_cents
 from projections.order_queries import OrderFilter, day_start, orders
+from projections.past import Streams
 from projections.sales import Sales, sales_by_day
 from projections.sales_dashboard import count_open, placed_between
 from projections.valuation_queries import ProductCogs
@@ -46,6 +51,7 @@ routes = Routes("Reports")
 DAYS_MAX: Final = 3_700
 # The following projection behind `projections.valuation_queries`.
 _VALUATION: Final = "valuation"
+_VALUED: Final = (_VALUATION, "products", "locations", "books")
 RECENT_ORDERS: Final = 10
 _ZERO: Final = Decimal(0)
 _TENTH: Final = Decimal("0.1")
@@ -61,6 +67,7 @@ _FINANCIAL = (
     *_RANGE,
     Parameter("group_by", "string", "Length of a period", "day", values=("day", "week", "month")),
     _WAREHOUSE,
+    *MOMENT_PARAMETERS,
     MIN_POSITION,
 )
 _INVENTORY = (
@@ -69,6 +76,7 @@ _INVENTORY = (
     _WAREHOUSE,
     PAGE,
     LIMIT,
+    *MOMENT_PARAMETERS,
     MIN_POSITION,
 )
 _COGS = (
@@ -79,24 +87,29 @@ _COGS = (
     PAGE,
     # The document shows all products in one answer, and no total.
     Parameter("limit", "integer", "Products per page", 1_000, 1, 1_000),
+    *MOMENT_PARAMETERS,
     MIN_POSITION,
 )
+_DASHBOARD = (*MOMENT_PARAMETERS, MIN_POSITION)
 
 
 @routes.add(
     "GET",
     "/api/reports/dashboard",
     "Dashboard KPIs",
-    parameters=(MIN_POSITION,),
+    parameters=_DASHBOARD,
     replies={200: DashboardReply},
-    problems=("not_yet",),
+    table=Table(rows="figures"),
+    problems=PAST_PROBLEMS,
 )
 async def get_dashboard(call: Call) -> Reply:
     """Today's orders, open orders, what runs low, and the latest orders. Today is the day in
-    the zone of the books."""
-    values = query(call, (MIN_POSITION,))
-    async with reading(call, values["min_position"]) as read:
-        today, time_zone = await _today(read, call.house.now())
+    the zone of the books; with as_of or known_at, all of it is as it was then, and so is the
+    day."""
+    values = query(call, _DASHBOARD)
+    reads = ("orders", "customers", "stock_levels", "products", "locations", "books")
+    async with reading_at(call, values, reads) as read:
+        today, time_zone = await today_of(read, call)
         placed = await placed_between(
             read.connection,
             read.tenant_id,
@@ -131,7 +144,7 @@ async def get_dashboard(call: Call) -> Reply:
             for row in recent
         ],
     )
-    return answer(reply, read.position)
+    return answer_at(read, reply)
 
 
 @routes.add(
@@ -140,14 +153,14 @@ async def get_dashboard(call: Call) -> Reply:
     "Financial summary",
     parameters=_FINANCIAL,
     replies={200: FinancialReply},
-    problems=("not_yet",),
+    problems=PAST_PROBLEMS,
 )
 async def get_financial(call: Call) -> Reply:
     """Revenue, cost of goods sold and gross margin of a range of business days, by day, by week
     from Monday on, or by month. Revenue is recognised when goods go out; what customers are
     given back is taken off. Figures are of the position that Ledger-Position tells."""
     values = query(call, _FINANCIAL)
-    async with reading(call, values["min_position"], following=(Sales.name, _VALUATION)) as read:
+    async with reading_at(call, values, (Sales.name, _VALUATION, "books")) as read:
         first, last = await report_range(read, call, values)
         group_by: GroupBy = values["group_by"]
         periods = periods_of(first, last, group_by)
@@ -179,7 +192,7 @@ async def get_financial(call: Call) -> Reply:
             unpriced_units=trimmed(_sum(sold.unpriced_units for sold in days)),
         )
     reply = FinancialReply(first=first, last=last, group_by=group_by, summary=summary, periods=rows)
-    return answer(reply, read.position)
+    return answer_at(read, reply)
 
 
 @routes.add(
@@ -188,14 +201,14 @@ async def get_financial(call: Call) -> Reply:
     "Inventory valuation",
     parameters=_INVENTORY,
     replies={200: InventoryReportReply},
-    problems=("not_yet",),
+    problems=PAST_PROBLEMS,
 )
 async def get_inventory_report(call: Call) -> Reply:
     """What stock was on hand at the end of a business day and what it was worth, by product and
     warehouse, by the valuation method of the books or of the product."""
     values = query(call, _INVENTORY)
-    async with reading(call, values["min_position"], following=(_VALUATION,)) as read:
-        day = values["valuation_date"] or (await _today(read, call.house.now()))[0]
+    async with reading_at(call, values, _VALUED, streams_of=_of_product(values)) as read:
+        day = values["valuation_date"] or (await today_of(read, call))[0]
         levels = await valuation_queries.inventory_value(read.connection, read.tenant_id, day)
         product_id, warehouse_id = values["product_id"], values["warehouse_id"]
         levels = [
@@ -230,7 +243,7 @@ async def get_inventory_report(call: Call) -> Reply:
         page=values["page"],
         limit=values["limit"],
     )
-    return answer(reply, read.position)
+    return answer_at(read, reply)
 
 
 @routes.add(
@@ -239,7 +252,7 @@ async def get_inventory_report(call: Call) -> Reply:
     "Cost of goods sold",
     parameters=_COGS,
     replies={200: CogsReply},
-    problems=("not_yet",),
+    problems=PAST_PROBLEMS,
 )
 async def get_cogs(call: Call) -> Reply:
     """What the goods cost that were sold on a range of business days, by product, returns taken
@@ -252,7 +265,8 @@ async def get_cogs(call: Call) -> Reply:
             "group_by: is of all products; leave it out, or product_id.",
             field="group_by",
         )
-    async with reading(call, values["min_position"], following=(_VALUATION,)) as read:
+    streams_of = None if values["group_by"] else _of_product(values)
+    async with reading_at(call, values, _VALUED, streams_of=streams_of) as read:
         first, last = await report_range(read, call, values)
         warehouse_id: int | None = values["warehouse_id"]
         connection, tenant_id = read.connection, read.tenant_id
@@ -291,7 +305,7 @@ async def get_cogs(call: Call) -> Reply:
         page=values["page"],
         limit=values["limit"],
     )
-    return answer(reply, read.position)
+    return answer_at(read, reply)
 
 
 # --- days and periods -------------------------------------------------------------------
@@ -354,15 +368,15 @@ def margin_pct(revenue: Decimal, cogs: Decimal) -> Decimal:
         return trimmed(((revenue - cogs) * 100 / revenue).quantize(_TENTH))
 
 
-async def _today(read: Reading, now: datetime) -> tuple[date, str]:
-    """Return the day that it is in the zone of the tenant's books, and that zone."""
+async def today_of(read: Reading, call: Call) -> tuple[date, str]:
+    """Return the day that it is, or was, in the zone of the tenant's books, and that zone."""
     time_zone = (await books_of(read.connection, read.tenant_id)).time_zone
-    return now.astimezone(ZoneInfo(time_zone)).date(), time_zone
+    return clock(call, read).astimezone(ZoneInfo(time_zone)).date(), time_zone
 
 
 async def report_range(read: Reading, call: Call, values: Mapping[str, Any]) -> tuple[date, date]:
     """Return a report's first and last day; raise Problem (400) for no range, or a long one."""
-    last: date = values["to"] or (await _today(read, call.house.now()))[0]
+    last: date = values["to"] or (await today_of(read, call))[0]
     first: date = values["from"] or last.replace(day=1)
     if first > last:
         raise Problem(
@@ -380,6 +394,21 @@ async def report_range(read: Reading, call: Call, values: Mapping[str, Any]) -> 
 
 
 # --- parts ------------------------------------------------------------------------------
+
+
+def _of_product(values: Mapping[str, Any]) -> StreamsOf | None:
+    """Return what finds the streams that one product's value follows from, if one is asked for."""
+    product_id: int | None = values["product_id"]
+    if product_id is None:
+        return None
+
+    async def streams_of(_read: Reading) -> Streams:
+        return Streams(
+            [f"product-{product_id}", books.STREAM], [f"stock-{product_id}-", "location-"]
+        )
+
+    return streams_of
+
 
 Row = TypeVar("Row")
 

@@ -8,9 +8,11 @@ from api.context import Call
 from api.decoding import BodyDecoder
 from api.default_warehouse import with_default_warehouse
 from api.endpoint import Routes, query
+from api.moments import MOMENT_PARAMETERS
+from api.past import PAST_PROBLEMS, answer_at, reading_at
 from api.products import cursor_id
 from api.query import LIMIT, MIN_POSITION, PAGE, Parameter
-from api.reads import answer, next_cursor, reading
+from api.reads import next_cursor
 from api.reply import Reply
 from api.stock_commands import ledger_fields
 from api.writes import commit, json_body, made, rendered
@@ -39,6 +41,7 @@ _LIST_PARAMETERS = (
     PAGE,
     LIMIT,
     Parameter("cursor", "string", "Continue behind next_cursor, in place of page", maximum=20),
+    *MOMENT_PARAMETERS,
     MIN_POSITION,
 )
 _PROBLEMS = ("product_not_found", "location_not_found", "serial_in_stock")
@@ -50,10 +53,11 @@ _PROBLEMS = ("product_not_found", "location_not_found", "serial_in_stock")
     "List serial numbers",
     parameters=_LIST_PARAMETERS,
     replies={200: SerialsReply},
-    problems=("not_yet",),
+    problems=PAST_PROBLEMS,
 )
 async def list_all(call: Call) -> Reply:
-    """Units in the order of their ids, wherever they are."""
+    """Units in the order of their ids, wherever they are. With as_of or known_at, where they were
+    then."""
     values = query(call, _LIST_PARAMETERS)
     page, limit, after = values["page"], values["limit"], cursor_id(values["cursor"])
     where: dict[str, Any] = {
@@ -61,7 +65,7 @@ async def list_all(call: Call) -> Reply:
         "status": values["status"],
         "location_id": values["warehouse_id"],
     }
-    async with reading(call, values["min_position"]) as read:
+    async with reading_at(call, values, ("serials", "products", "locations")) as read:
         rows = await list_serials(
             read.connection,
             read.tenant_id,
@@ -93,7 +97,7 @@ async def list_all(call: Call) -> Reply:
         limit=limit,
         next_cursor=next_cursor(serials, limit, str(serials[-1].id) if serials else ""),
     )
-    return answer(reply, read.position)
+    return answer_at(read, reply)
 
 
 _ONE = BodyDecoder(SerialBody)

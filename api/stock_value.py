@@ -1,12 +1,13 @@
 """What stock is worth now, for the pages that show it beside other figures."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import date
-from typing import Final
+from typing import Any, Final
 
 from api.context import Call
-from api.reads import Reading, reading
+from api.past import reading_at
+from api.reads import Reading
 from projections.valuation_queries import ValuedLevel, inventory_value
 
 VALUATION: Final = "valuation"
@@ -23,17 +24,18 @@ SELECT NOT EXISTS (
 
 @asynccontextmanager
 async def reading_values(
-    call: Call, min_position: int | None
+    call: Call, values: Mapping[str, Any], projections: Sequence[str]
 ) -> AsyncGenerator[tuple[Reading, Sequence[ValuedLevel] | None]]:
-    """Open a snapshot, with what every level is worth in it.
+    """Open a reading at the moment that a query asks for, with what every level is worth in it.
 
-    None in place of the levels says that all are worth their cost price: that needs no other
-    projection, and so is of this very instant. Otherwise the snapshot is one that the valuation
-    has reached. Raises what `reading` raises.
+    ``projections`` are those that are read besides (`api.past.reading_at`). None in place of the
+    levels says that all are worth their cost price: that needs no other projection, and so is of
+    this very instant. Otherwise the reading is one that the valuation has reached. Raises what
+    `reading_at` raises.
     """
-    async with reading(call, min_position) as read:
+    async with reading_at(call, values, (*projections, "books")) as read:
         if await read.connection.fetchval(_AT_STANDARD, read.tenant_id):
             yield read, None
             return
-    async with reading(call, min_position, following=(VALUATION,)) as read:
+    async with reading_at(call, values, (*projections, VALUATION)) as read:
         yield read, await inventory_value(read.connection, read.tenant_id, date.max)

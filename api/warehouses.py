@@ -9,8 +9,10 @@ import msgspec
 from api.context import Call
 from api.decoding import BodyDecoder
 from api.endpoint import Routes, query
+from api.moments import MOMENT_PARAMETERS
+from api.past import PAST_PROBLEMS, answer_at
 from api.query import MIN_POSITION
-from api.reads import answer, money, path_id, trimmed
+from api.reads import money, path_id, trimmed
 from api.reply import Reply
 from api.stock_value import reading_values
 from api.writes import commit, json_body, made, rendered
@@ -39,19 +41,23 @@ ORDER BY w.location_id
 """
 
 
+_LIST_PARAMETERS = (*MOMENT_PARAMETERS, MIN_POSITION)
+
+
 @routes.add(
     "GET",
     "/api/warehouses",
     "List warehouses",
-    parameters=(MIN_POSITION,),
+    parameters=_LIST_PARAMETERS,
     replies={200: WarehousesReply},
-    problems=("not_yet",),
+    problems=PAST_PROBLEMS,
 )
 async def list_warehouses(call: Call) -> Reply:
     """All warehouses of the tenant, with the value of their stock by the books' method, which is
-    the products' cost price unless another was chosen."""
-    values = query(call, (MIN_POSITION,))
-    async with reading_values(call, values["min_position"]) as (read, levels):
+    the products' cost price unless another was chosen. With as_of or known_at, as it was then."""
+    values = query(call, _LIST_PARAMETERS)
+    reads = ("locations", "products", "stock_levels")
+    async with reading_values(call, values, reads) as (read, levels):
         rows = await read.connection.fetch(_LIST, read.tenant_id)
     worth: dict[int, Decimal] = defaultdict(Decimal)
     for level in levels or ():
@@ -78,7 +84,7 @@ async def list_warehouses(call: Call) -> Reply:
         )
         for row in rows
     ]
-    return answer(WarehousesReply(warehouses=warehouses), read.position)
+    return answer_at(read, WarehousesReply(warehouses=warehouses))
 
 
 @routes.add(

@@ -3,8 +3,31 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from projections.star_views import OWNER, READERS
+
 OWNER_ROLE = "stockledger_owner"
 APP_ROLE = "stockledger_app"
+
+# Whom analysts' views belong to, and what analysts are members of (projections.star_views). Where
+# they may not be made there are no analysts; all else goes on.
+ANALYSIS_ROLES = f"""
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{OWNER}') THEN
+        CREATE ROLE {OWNER} NOLOGIN;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{READERS}') THEN
+        CREATE ROLE {READERS} NOLOGIN;
+    END IF;
+    IF NOT pg_has_role('{OWNER_ROLE}', '{OWNER}', 'SET') THEN
+        GRANT {OWNER} TO {OWNER_ROLE} WITH INHERIT FALSE, SET TRUE;
+    END IF;
+    IF NOT pg_has_role('{OWNER}', 'SET') THEN
+        GRANT {OWNER} TO CURRENT_USER WITH INHERIT FALSE, SET TRUE;
+    END IF;
+EXCEPTION WHEN insufficient_privilege THEN
+    RAISE NOTICE 'no roles for analysts: %', SQLERRM;
+END $$;
+"""
 
 
 class DatabaseAddress(NamedTuple):

@@ -22,6 +22,7 @@ from deploy.migrate import MigrationRefused
 from deploy.postgres_cluster import PostgresFailed
 from deploy.settings import InvalidSettings, Settings, load_settings
 from deploy.workers import WorkersFailed
+from projections.swapping import SwapFailed
 
 COMMANDS: Final = Path(__file__).with_name("commands")
 # What an operator can mend; its message says how, so no traceback is shown.
@@ -30,6 +31,7 @@ EXPLAINED: Final = (
     MigrationRefused,
     PortTaken,
     PostgresFailed,
+    SwapFailed,
     UnfitDatabase,
     WorkersFailed,
 )

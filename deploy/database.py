@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from deploy.address import APP_ROLE, OWNER_ROLE, DatabaseAddress
+from deploy.address import ANALYSIS_ROLES, APP_ROLE, OWNER_ROLE, DatabaseAddress
 from deploy.embedded_postgres import embedded_postgres, require_durable
 from deploy.migrate import Connection, migrate
 from deploy.settings import Settings
@@ -34,7 +34,10 @@ async def open_database(
     """
     if settings.database_url is None:
         async with embedded_postgres(
-            settings.data_dir, exclusive=exclusive, on_lost=on_lost
+            settings.data_dir,
+            exclusive=exclusive,
+            tcp_port=settings.postgres_port,
+            on_lost=on_lost,
         ) as address:
             await migrate(address.owner, then=then)
             await require_confined(address.app)
@@ -91,6 +94,7 @@ async def _prepare(administrator: Mapping[str, Any]) -> None:
             raise UnfitDatabase(f"the database's encoding must be UTF8; this one's is {encoding}")
         async with connection.transaction():
             await connection.execute(_ROLES)
+            await connection.execute(ANALYSIS_ROLES)
     except asyncpg.InsufficientPrivilegeError as error:
         raise UnfitDatabase(
             f"{error}. Let an administrator run, in this database:\n{_BY_HAND}"
@@ -123,6 +127,14 @@ BEGIN
         RAISE insufficient_privilege
             USING MESSAGE = format('{OWNER_ROLE} may not create schemas in %I', here);
     END IF;
+    -- Temporary tables hold read models as they were at another moment (projections.past).
+    IF NOT has_database_privilege('{APP_ROLE}', here, 'TEMPORARY') THEN
+        EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO {APP_ROLE}', here);
+    END IF;
+    IF NOT has_database_privilege('{APP_ROLE}', here, 'TEMPORARY') THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = format('{APP_ROLE} may not make temporary tables in %I', here);
+    END IF;
 END $$;
 """
 _BY_HAND = f"""\
@@ -130,7 +142,8 @@ CREATE ROLE {OWNER_ROLE} NOLOGIN;
 CREATE ROLE {APP_ROLE} NOLOGIN;
 GRANT {OWNER_ROLE} TO <the user of STOCKLEDGER_MIGRATION_DATABASE_URL>;
 GRANT {APP_ROLE} TO <the user of STOCKLEDGER_DATABASE_URL>;
-GRANT CREATE ON DATABASE <this database> TO {OWNER_ROLE};"""
+GRANT CREATE ON DATABASE <this database> TO {OWNER_ROLE};
+GRANT TEMPORARY ON DATABASE <this database> TO {APP_ROLE};"""
 
 
 async def require_confined(app: Mapping[str, Any]) -> None:

@@ -39,6 +39,7 @@ async def embedded_postgres(
     exclusive: bool = False,
     durable: bool = True,
     options: Mapping[str, str] | None = None,
+    tcp_port: int = 0,
     on_lost: Callable[[], object] | None = None,
 ) -> AsyncGenerator[DatabaseAddress]:
     """Run the data folder's PostgreSQL, or attach to the one that another process runs.
@@ -47,7 +48,8 @@ async def embedded_postgres(
     that dies is started again; when that fails ``RESTARTS_MAX`` times in a row ``on_lost`` is
     called. ``exclusive`` refuses to attach: raises DataFolderBusy naming who has the folder.
     ``durable=False``, for tests alone, gives up durability for speed. ``options`` are further
-    server settings. Raises PostgresFailed, with what the server said, when it cannot start.
+    server settings. With ``tcp_port`` it listens on 127.0.0.1 too. Raises PostgresFailed, with
+    what the server said, when it cannot start.
     """
     data_dir = data_dir.absolute()
     lock = DataLock(data_dir)
@@ -55,7 +57,9 @@ async def embedded_postgres(
         address = await _attach(data_dir, lock, exclusive=exclusive)
         if address is None:
             stack.callback(lock.release)
-            server = _Server(data_dir, durable=durable, options=options or {}, on_lost=on_lost)
+            server = _Server(
+                data_dir, durable=durable, options=options or {}, tcp_port=tcp_port, on_lost=on_lost
+            )
             address = await stack.enter_async_context(server.running())
         yield address
 
@@ -68,7 +72,8 @@ async def _attach(data_dir: Path, lock: DataLock, *, exclusive: bool) -> Databas
         if exclusive:
             raise DataFolderBusy(data_dir, lock.holder())
         with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-            address = _address(postgres_cluster.read_socket_dir(data_dir), data_dir)
+            socket_dir = postgres_cluster.read_socket_dir(data_dir)
+            address = _address(socket_dir, postgres_cluster.read_port(data_dir), data_dir)
             if await _answers(address.app):
                 return address
         if loop.time() > deadline:
@@ -79,9 +84,9 @@ async def _attach(data_dir: Path, lock: DataLock, *, exclusive: bool) -> Databas
     return None
 
 
-def _address(socket_dir: Path, data_dir: Path) -> DatabaseAddress:
+def _address(socket_dir: Path, port: int, data_dir: Path) -> DatabaseAddress:
     secrets = data_dir / "secrets"
-    common = {"host": str(socket_dir), "port": postgres_cluster.PORT, "database": DATABASE}
+    common = {"host": str(socket_dir), "port": port, "database": DATABASE}
     app = {
         **common,
         "user": APP_ROLE,
@@ -115,9 +120,11 @@ class _Server:
         *,
         durable: bool,
         options: Mapping[str, str],
+        tcp_port: int,
         on_lost: Callable[[], object] | None,
     ) -> None:
         self._data_dir = data_dir
+        self._tcp_port = tcp_port
         self._durable = durable
         self._options = options
         self._on_lost = on_lost
@@ -127,11 +134,11 @@ class _Server:
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[DatabaseAddress]:
         self._cluster = cluster = await asyncio.to_thread(
-            Cluster.prepare, self._data_dir, durable=self._durable
+            Cluster.prepare, self._data_dir, durable=self._durable, tcp_port=self._tcp_port
         )
         watch: asyncio.Task[None] | None = None
         try:
-            address = _address(cluster.socket_dir, self._data_dir)
+            address = _address(cluster.socket_dir, cluster.port, self._data_dir)
             await self._boot(cluster, address)
             if self._durable:
                 await require_durable(address.administrator)

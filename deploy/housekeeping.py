@@ -1,4 +1,5 @@
-"""What is kept for a time only, and is deleted after it: responses under keys, request logs.
+"""What is kept for a time only, and is deleted after it: responses under keys, request logs, and
+moments of the past that nobody reads any more.
 
 Events, and the read models made from them, are kept for ever.
 """
@@ -13,6 +14,8 @@ from deploy.webhooks import forget_deliveries
 from deploy.wiring import House
 from ledger.session import CONNECTION_LOST
 from ledger.store import forget_responses, tenant_transaction
+from projections.erasing import forget_unused_emails
+from projections.known_snapshots import drop_unread
 
 EVERY_S: Final = 3600.0
 BATCH_ROWS: Final = 5_000
@@ -70,6 +73,9 @@ async def tidy_up(house: House) -> tuple[int, int]:
                 break
         uses += await _forget(house, tenant_id, _FORGET_USES, uses_before)
         uses += await _forget(house, tenant_id, _FORGET_WEBHOOKS, webhooks_before)
+        async with tenant_transaction(house.pool, tenant_id) as connection:
+            await forget_unused_emails(connection, tenant_id)
+    await drop_unread(house.pool, house.engine, tenants)
     if responses or uses:
         log.info("housekeeping_done", responses=responses, uses=uses)
     return responses, uses

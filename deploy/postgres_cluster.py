@@ -57,16 +57,25 @@ class Cluster(NamedTuple):
     run_as: RunAs | None
     durable: bool
     data_dir: Path
+    tcp_port: int = 0
+
+    @property
+    def port(self) -> int:
+        """What the server listens on; its socket is named after it."""
+        return self.tcp_port or PORT
 
     @classmethod
-    def prepare(cls, data_dir: Path, *, durable: bool) -> "Cluster":
-        """Make what is missing of the folders and the cluster itself. The lock must be held."""
+    def prepare(cls, data_dir: Path, *, durable: bool, tcp_port: int = 0) -> "Cluster":
+        """Make what is missing of the folders and the cluster itself. The lock must be held.
+
+        With ``tcp_port`` the server listens there too, on 127.0.0.1 alone.
+        """
         home = data_dir / "postgres"
         folder = home / str(MAJOR)
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         run_as = _run_as(home)
         _give(home, run_as)
-        cluster = cls(folder, _socket_dir(home, run_as), run_as, durable, data_dir)
+        cluster = cls(folder, _socket_dir(home, run_as), run_as, durable, data_dir, tcp_port)
         if not folder.exists():
             cluster._initialise()
         else:
@@ -151,8 +160,8 @@ class Cluster(NamedTuple):
                 "autovacuum_naptime": "60s",
             }
         settings |= {
-            "listen_addresses": "",
-            "port": str(PORT),
+            "listen_addresses": "127.0.0.1" if self.tcp_port else "",
+            "port": str(self.port),
             "unix_socket_directories": str(self.socket_dir),
             "unix_socket_permissions": "0700",
             "password_encryption": "scram-sha-256",
@@ -214,7 +223,7 @@ class Cluster(NamedTuple):
         self._remove_misleading_pid()
         for stale in self.socket_dir.glob(".s.PGSQL.*"):
             stale.unlink(missing_ok=True)
-        _write_socket_dir(self.data_dir, self.socket_dir)
+        _write_socket_dir(self.data_dir, self.socket_dir, self.port)
 
     def _leftovers(self) -> list[psutil.Process]:
         """Return the processes of an earlier server of this folder."""
@@ -298,10 +307,16 @@ def read_socket_dir(data_dir: Path) -> Path:
     return Path(json.loads(_socket_file(data_dir).read_text(encoding="utf-8"))["socket_dir"])
 
 
-def _write_socket_dir(data_dir: Path, socket_dir: Path) -> None:
+def read_port(data_dir: Path) -> int:
+    """Return the port of the running server; raise FileNotFoundError when none runs."""
+    return int(json.loads(_socket_file(data_dir).read_text(encoding="utf-8")).get("port", PORT))
+
+
+def _write_socket_dir(data_dir: Path, socket_dir: Path, port: int) -> None:
     path = _socket_file(data_dir)
     temporary = path.with_suffix(".new")
-    temporary.write_text(json.dumps({"socket_dir": str(socket_dir)}) + "\n", encoding="utf-8")
+    told = json.dumps({"socket_dir": str(socket_dir), "port": port})
+    temporary.write_text(f"{told}\n", encoding="utf-8")
     temporary.replace(path)
 
 
@@ -312,7 +327,7 @@ def _socket_file(data_dir: Path) -> Path:
 def _socket_dir(home: Path, run_as: RunAs | None) -> Path:
     """Return a folder of ours alone whose path is short enough for a socket in it."""
     within = home / "socket"
-    if len(os.fsencode(within / f".s.PGSQL.{PORT}.lock")) <= SOCKET_PATH_BYTES_MAX:
+    if len(os.fsencode(within / ".s.PGSQL.65535.lock")) <= SOCKET_PATH_BYTES_MAX:
         within.mkdir(mode=0o700, exist_ok=True)
         _give(within, run_as)
         return within

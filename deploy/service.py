@@ -11,6 +11,7 @@ import signal
 import socket
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,11 +24,21 @@ from deploy.checkpoints import run_checkpoints
 from deploy.embedded_nats import embedded_nats
 from deploy.housekeeping import keep_house
 from deploy.http_server import claim_port, serve_http
+from deploy.readers import keep_readers_yielding
+from deploy.rebuilds import perform_rebuild, run_rebuilds
 from deploy.settings import Settings
+from deploy.superseding import telling_progress, watch_releases
 from deploy.webhooks import run_webhooks
 from deploy.wiring import House, alongside, house_at, open_ledger
-from deploy.workers import FOLLOWER_NICENESS, Following, keep_following, serve_in_workers
+from deploy.workers import (
+    FOLLOWER_NICENESS,
+    Following,
+    keep_following,
+    rebuild_in_process,
+    serve_in_workers,
+)
 from projections.following import run_following
+from projections.known_snapshots import run_known_snapshots
 from projections.relay import run_relay
 
 log = structlog.get_logger(__name__)
@@ -50,7 +61,9 @@ async def serve(settings: Settings, on_ready: Callable[[Settings, Founded | None
     with _stopping_on_signals(stop):
         async with (
             _with_nats(settings) as settings,
-            open_ledger(settings, exclusive=True, on_lost=give_up) as house,
+            open_ledger(
+                settings, exclusive=True, deploys=telling_progress(), on_lost=give_up
+            ) as house,
         ):
             first = await bootstrap(house)
             async with AsyncExitStack() as beside:
@@ -85,11 +98,17 @@ async def serve_as_worker(
 
 
 async def _run_projections(house: House) -> None:
-    """Fold what is new, and sign it: that costs next to nothing."""
+    """Fold what is new, and sign it: that costs next to nothing. Fold the past where asked to."""
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(run_following(house.pool, house.feed, house.engine))
+        tasks.create_task(run_known_snapshots(house.pool, house.engine))
+        tasks.create_task(
+            run_rebuilds(house, partial(rebuild_in_process, house.all_settings, house.address))
+        )
         if house.all_settings.checkpoints:
             tasks.create_task(run_checkpoints(house))
+        if house.all_settings.database_url is None:
+            tasks.create_task(keep_readers_yielding(house))
 
 
 async def _run_relay(house: House) -> None:
@@ -135,13 +154,27 @@ async def follow_as_worker(
     with _stopping_on_signals(asyncio.Event()):
         async with house_at(settings, address, niceness=FOLLOWER_NICENESS) as house:
             collect_seldom()
-            working = asyncio.create_task(_FOLLOWING[work](house))
-            stopping = asyncio.create_task(stop.wait())
-            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (working, stopping):
-                task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await working
+            await _until_stopped(_FOLLOWING[work](house), stop)
+
+
+async def rebuild_as_worker(
+    settings: Settings, address: DatabaseAddress, stop: asyncio.Event, rebuild_id: int
+) -> None:
+    """Do one rebuild, or as much of it as there is until ``stop``."""
+    with _stopping_on_signals(asyncio.Event()):
+        async with house_at(settings, address, niceness=FOLLOWER_NICENESS) as house:
+            collect_seldom()
+            await _until_stopped(perform_rebuild(house, rebuild_id), stop)
+
+
+async def _until_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
+    working = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (working, stopping):
+        task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
 
 
 async def _serve_here(
@@ -154,7 +187,8 @@ async def _serve_here(
     from api.app import create_app
 
     collect_seldom()
-    await serve_http(create_app(house, folder), settings, stop, on_ready=on_ready)
+    async with alongside(watch_releases(house), "releases"):
+        await serve_http(create_app(house, folder), settings, stop, on_ready=on_ready)
 
 
 def collect_seldom() -> None:

@@ -91,6 +91,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             extra=_SECRET,
         ),
     ] = None
+    postgres_port: Annotated[
+        Port,
+        Meta(
+            description="A TCP port on which the embedded PostgreSQL listens too, on 127.0.0.1 "
+            "alone, for analysts' tools; 0 for its private socket only."
+        ),
+    ] = 0
     relay: Annotated[
         bool,
         Meta(
@@ -334,6 +341,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(
             description="Signs the tokens of users who log in: at least 32 characters, the same on "
             "every machine of one installation. Left out, one is made and kept in data_dir.",
+            extra=_SECRET,
+        ),
+    ] = None
+    erasure_keys: Annotated[
+        Annotated[str, Meta(min_length=43, max_length=2_000)] | None,
+        Meta(
+            description="The master keys of personal data, the newest first, with commas: 32 bytes "
+            "in base64 each, the same on every machine of one installation. Left out, one is made "
+            "and kept in data_dir; without it, personal data is lost.",
             extra=_SECRET,
         ),
     ] = None

@@ -6,22 +6,28 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import asyncpg
 
-from api.house import WooCommerceSettings
+from api.customer_search import CustomerSearch
+from api.house import EXPORT_NICENESS, EXPORTS_MAX, WooCommerceSettings
 from deploy.address import DatabaseAddress
-from deploy.database import open_database
+from deploy.database import UnfitDatabase, open_database
+from deploy.master_keys import master_keys
 from deploy.secrets import jwt_secret
 from deploy.settings import Settings
 from ledger.committer import Committer, GroupReport
 from ledger.feed import Feed
 from ledger.hints import Hints
 from ledger.nats_connection import NatsConnection
+from ledger.personal_data import PersonalData
+from ledger.sealed_committer import SealedCommitter
 from ledger.store import Connection, Pool, create_pool
+from projections.deployment import deploy
 from projections.engine import Engine
 from projections.following import run_following
+from projections.shadow import Progress
 from projections.webhook_sending import Policy
 
 
@@ -41,7 +47,9 @@ class ServiceSettings(NamedTuple):
 class House:
     """Every part of the service, wired. One a process."""
 
-    def __init__(self, settings: Settings, address: DatabaseAddress, pool: Pool) -> None:
+    def __init__(
+        self, settings: Settings, address: DatabaseAddress, pool: Pool, exports: Pool
+    ) -> None:
         self.all_settings = settings
         self.settings = ServiceSettings(
             jwt_secret(settings),
@@ -59,7 +67,9 @@ class House:
         )
         self.address = address
         self.pool = pool
+        self.exports = exports
         self.engine = Engine()
+        self.superseded = False
         self.feed = Feed(pool)
         self.nats: NatsConnection | None = None
         self.hints: Hints | None = None
@@ -67,7 +77,10 @@ class House:
             self.nats = NatsConnection(settings.nats_url.split(","), "stockledger", echo=False)
             self.hints = Hints(self.feed, self.nats)
         self.group_observers: list[Callable[[GroupReport], None]] = []
-        self.committer = Committer(
+        self.masters = master_keys(settings)
+        self.personal = PersonalData(pool, self.masters)
+        self.customer_search = CustomerSearch(self.personal)
+        committer = Committer(
             pool,
             self.engine,
             self.now,
@@ -77,6 +90,7 @@ class House:
             on_group=self._report,
             on_commit=self._committed,
         )
+        self.committer = SealedCommitter(committer, self.personal, self.engine)
 
     @staticmethod
     def now() -> datetime:
@@ -91,6 +105,13 @@ class House:
             yield connection
         finally:
             await connection.close()
+
+    async def look_at_release(self) -> str:
+        """Return which read models installed are of another release; "" where none is."""
+        async with self.pool.acquire() as connection:
+            differing = await self.engine.differing(cast(Connection, connection))
+        self.superseded = bool(differing)
+        return str(differing)
 
     def _committed(self, tenant_id: int) -> None:
         self.feed.wake(tenant_id)
@@ -107,20 +128,39 @@ async def open_ledger(
     settings: Settings,
     *,
     exclusive: bool = False,
+    deploys: Progress | None = None,
     on_lost: Callable[[], object] | None = None,
 ) -> AsyncGenerator[House]:
     """Give the house on the settings' database, started or attached to, migrated and checked.
 
-    ``exclusive`` and ``on_lost`` are for the service itself: see ``open_database``.
+    With ``deploys``, which is told how far that is, read models of this release that differ from
+    the installed ones are built and put in place first; without it they are refused with
+    UnfitDatabase. ``exclusive`` and ``on_lost`` are for the service itself: see ``open_database``.
     """
     engine = Engine()
-    async with (
-        open_database(
-            settings, exclusive=exclusive, then=[engine.install], on_lost=on_lost
-        ) as address,
-        house_at(settings, address) as house,
-    ):
-        yield house
+    async with open_database(
+        settings, exclusive=exclusive, then=[engine.install], on_lost=on_lost
+    ) as address:
+        if deploys is not None:
+            await deploy(address.owner, engine, deploys)
+        else:
+            await require_installed(address, engine)
+        async with house_at(settings, address) as house:
+            yield house
+
+
+async def require_installed(address: DatabaseAddress, engine: Engine) -> None:
+    """Raise UnfitDatabase where the installed read models are not those of this release."""
+    connection = await asyncpg.connect(**address.owner)
+    try:
+        differing = await engine.differing(connection)
+    finally:
+        await connection.close()
+    if differing:
+        raise UnfitDatabase(
+            f"the read models installed are of another release ({differing}); "
+            "to build those of this one and switch to them, run: stockledger migrate"
+        )
 
 
 @asynccontextmanager
@@ -136,13 +176,21 @@ async def house_at(
         size_max=settings.pool_size,
         niceness=niceness if settings.database_url is None else 0,
     )
-    house = House(settings, address, pool)
+    # Connected to when somebody exports; what the database does for that yields to all else.
+    exports = await create_pool(
+        address.app,
+        size_min=0,
+        size_max=EXPORTS_MAX,
+        niceness=EXPORT_NICENESS if settings.database_url is None else 0,
+    )
+    house = House(settings, address, pool, exports)
     try:
         async with _hinting(house):
             yield house
     finally:
         await house.committer.close()
         await _close(pool)
+        await _close(exports)
 
 
 @asynccontextmanager

@@ -33,7 +33,7 @@ READY_TIMEOUT_S: Final = 60
 # an answer should not.
 FOLLOWER_NICENESS: Final = 10
 
-Work = Literal["serve", "follow", "relay", "deliver"]
+Work = Literal["serve", "follow", "relay", "deliver", "rebuild"]
 Following = Literal["follow", "relay", "deliver"]
 
 log = structlog.get_logger(__name__)
@@ -117,6 +117,12 @@ async def keep_following(settings: Settings, address: DatabaseAddress, work: Fol
         await asyncio.sleep(delay_s)
 
 
+async def rebuild_in_process(settings: Settings, address: DatabaseAddress, rebuild_id: int) -> None:
+    """Do a rebuild that was asked for in a process of its own, and wait for its end."""
+    async with _process(settings, address, "rebuild", str(rebuild_id)) as process:
+        await process.wait()
+
+
 @asynccontextmanager
 async def _process(
     settings: Settings, address: DatabaseAddress, work: Work, *arguments: str
@@ -149,7 +155,7 @@ async def _process(
 
 async def _work(work: Work, *arguments: str) -> None:
     """Be such a process: read what is told on standard input, work until it closes."""
-    from deploy.service import follow_as_worker, serve_as_worker
+    from deploy.service import follow_as_worker, rebuild_as_worker, serve_as_worker
 
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=1024 * 1024)
@@ -173,6 +179,9 @@ async def _work(work: Work, *arguments: str) -> None:
     try:
         if work == "serve":
             await serve_as_worker(settings, address, stop, announce, Path(*arguments))
+        elif work == "rebuild":
+            os.nice(FOLLOWER_NICENESS)
+            await rebuild_as_worker(settings, address, stop, int(*arguments))
         else:
             os.nice(FOLLOWER_NICENESS)
             await follow_as_worker(settings, address, stop, work)

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from schemas.category import CategoryDefined, CategoryRevised
 from schemas.common import Event
-from schemas.customer import CustomerRegistered, CustomerRevised
+from schemas.customer import CustomerErased, CustomerRegistered, CustomerRevised
 from schemas.integration import (
     ItemLinked,
     ItemUnlinked,
@@ -102,10 +102,16 @@ def _of_supplier(event: Any) -> Sequence[AliasChange]:
 
 
 def _of_customer(event: Any) -> Sequence[AliasChange]:
+    # What stands for a sealed address is unique as it is; an older one is there in plain text.
+    email = event.email_key or fold(event.email or "") or None
     return (
         AliasChange(CUSTOMER, event.customer_id, fold(event.code or "") or None),
-        AliasChange(CUSTOMER_EMAIL, event.customer_id, fold(event.email or "") or None),
+        AliasChange(CUSTOMER_EMAIL, event.customer_id, email),
     )
+
+
+def _of_no_customer(event: CustomerErased) -> Sequence[AliasChange]:
+    return (AliasChange(CUSTOMER_EMAIL, event.customer_id, None),)
 
 
 def _of_category(event: Any) -> Sequence[AliasChange]:
@@ -148,6 +154,7 @@ _CHANGES: Final[Mapping[type[Event], Callable[[Any], Sequence[AliasChange]]]] = 
     SupplierRevised: _of_supplier,
     CustomerRegistered: _of_customer,
     CustomerRevised: _of_customer,
+    CustomerErased: _of_no_customer,
     CategoryDefined: _of_category,
     CategoryRevised: _of_category,
     LotRegistered: _of_lot,

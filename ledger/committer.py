@@ -23,7 +23,7 @@ import structlog
 
 from ledger import store
 from ledger.domain.decision import Refusal
-from ledger.errors import LedgerError, LedgerUnavailable, OutcomeUnknown, QueueFull
+from ledger.errors import LedgerError, LedgerUnavailable, OutcomeUnknown, QueueFull, Superseded
 from ledger.group import Group
 from ledger.ports import InlineProjections
 from ledger.session import CONNECTION_LOST, Session
@@ -99,6 +99,7 @@ class Committer:
         QueueFull: too many commands are waiting.
         LedgerUnavailable: the database cannot be reached; nothing was recorded.
         OutcomeUnknown: the connection was lost during the commit.
+        Superseded: another release has put its own read models in place.
         IdempotencyMismatch: the key stands for another request.
         VersionConflict: the stream is not at the version the client expects.
         CredentialRevoked: the credential has ended since the request was let in.
@@ -335,6 +336,8 @@ class Committer:
                 return
             except Exception as error:
                 writer.working_set.forget()
+                if isinstance(error, asyncpg.TransactionRollbackError):
+                    continue  # For who swaps tables, say; it has been rolled back whole.
                 keys = {key for ticket in tickets for key in ticket.submission.idempotency_keys()}
                 if _is_used_key(error) and suspected != keys:
                     suspected = keys
@@ -380,6 +383,8 @@ class Committer:
         try:
             connection = await session.connection()
             head = await store.lock_head(connection, working_set.tenant_id)
+            if head.models != self._projections.models:
+                raise Superseded
             await working_set.catch_up(connection, head)
             kept = await self._kept(session, working_set, suspected)
             group = Group(

@@ -297,7 +297,13 @@ class Draft:
         """Return the head with the draft's events appended."""
         frontier = list(self.head.frontier)
         merkle.append(frontier, self.head.position, self.leaves)
-        return Head(self.position, merkle.root(frontier), frontier, self._counters, self.now)
+        return self.head._replace(
+            position=self.position,
+            root=merkle.root(frontier),
+            frontier=frontier,
+            counters=self._counters,
+            recorded_at=self.now,
+        )
 
     def new_events(self) -> NewEvents:
         """Return the events as the log stores them."""

@@ -35,6 +35,11 @@ class LedgerUnavailable(LedgerError):
     """The database cannot be reached; nothing was recorded, so try again shortly."""
 
 
+class Superseded(LedgerError):
+    """Another release has put its own read models in place, so this process takes no more
+    commands; nothing was recorded: send it again, to a process of the release that serves now."""
+
+
 class IdempotencyMismatch(LedgerError):
     """This Idempotency-Key was used before with another request; use a new key for a new request.
 

@@ -10,13 +10,16 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, Final, TypedDict, Unpack
+from typing import Any, Final, NamedTuple, TypedDict, Unpack
 
 from ledger.store import Credential, EventRow, Pool, read_head, tenant_transaction
 
 RawEvent = EventRow
 
 READ_LIMIT_MAX: Final = 1000
+# An event may be of a hundred kilobytes: what is read at once is bounded by its bytes too.
+PAGE_BYTES_MAX: Final = 8 * 1024 * 1024
+FOLLOW_BYTES_MAX: Final = 1024 * 1024
 POLL_INTERVAL_MIN_S: Final = 0.05
 POLL_INTERVAL_MAX_S: Final = 0.25
 # How many positions a follower looks through in one statement: a filter that hardly anything
@@ -38,6 +41,13 @@ class EventFilter(TypedDict, total=False):
     effective_to: datetime | None
     recorded_from: datetime | None
     recorded_to: datetime | None
+
+
+class Page(NamedTuple):
+    """Events, and whether it ended because it was full, of so many or so large ones."""
+
+    events: list[RawEvent]
+    is_full: bool
 
 
 _CONDITIONS: Final = {
@@ -83,6 +93,34 @@ class Feed:
         they come newest first, with positions below ``after``, where 0 stands for the end.
         Raises ValueError for a limit outside 1 to 1000.
         """
+        page = await self.read_page(
+            tenant_id,
+            after,
+            up_to=up_to,
+            limit=limit,
+            backwards=backwards,
+            bytes_max=None,
+            credential=credential,
+            **where,
+        )
+        return page.events
+
+    async def read_page(
+        self,
+        tenant_id: int,
+        after: int = 0,
+        *,
+        up_to: int | None = None,
+        limit: int = READ_LIMIT_MAX,
+        backwards: bool = False,
+        bytes_max: int | None = PAGE_BYTES_MAX,
+        credential: Credential | None = None,
+        **where: Unpack[EventFilter],
+    ) -> Page:
+        """Return events as `read` does, no more than make up ``bytes_max``, but always one.
+
+        What is counted is their data and meta.
+        """
         if not 1 <= limit <= READ_LIMIT_MAX:
             raise ValueError(f"limit must be between 1 and {READ_LIMIT_MAX}")
         conditions: list[tuple[str, Any]] = [("tenant_id = {}", tenant_id)]
@@ -94,17 +132,26 @@ class Feed:
             (_CONDITIONS[name], value) for name, value in where.items() if value is not None
         ]
         places = [text.format(f"${number}") for number, (text, _) in enumerate(conditions, 1)]
+        order = "DESC" if backwards else "ASC"
         query = f"""
             SELECT position, stream, version, type, schema_version, data::text, meta::text,
                    effective_at, recorded_at, leaf_hash
             FROM ledger.event
             WHERE {" AND ".join(places)}
-            ORDER BY position {"DESC" if backwards else "ASC"}
+            ORDER BY position {order}
             LIMIT {int(limit)}
         """
         values = [value for _, value in conditions]
+        if bytes_max is not None:
+            query = _bounded(query, order)
+            values.append(bytes_max)
         async with tenant_transaction(self._pool, tenant_id, credential=credential) as connection:
-            return [RawEvent(*row) for row in await connection.fetch(query, *values)]
+            rows = await connection.fetch(query.replace("$bytes", f"${len(values)}"), *values)
+        if bytes_max is None:
+            return Page([RawEvent(*row) for row in rows], len(rows) == limit)
+        found = rows[0]["found"] if rows else 0
+        is_full = found == limit or len(rows) < found
+        return Page([RawEvent(*tuple(row)[:-1]) for row in rows], is_full)
 
     async def follow(
         self,
@@ -112,15 +159,17 @@ class Feed:
         after: int = 0,
         *,
         batch: int = READ_LIMIT_MAX,
+        bytes_max: int = FOLLOW_BYTES_MAX,
         credential: Credential | None = None,
         **where: Unpack[EventFilter],
     ) -> AsyncGenerator[list[RawEvent], None]:
         """Yield batches of 1 to ``batch`` events, in order, for as long as it is iterated.
 
         Nothing is read ahead while the consumer works on a batch, so memory is bounded by one
-        batch. A database error is raised to the consumer; to go on, follow again from the last
-        position it has. With ``credential``, a revoked one is told by
-        asyncpg.InvalidAuthorizationSpecificationError in place of the next batch.
+        batch, which has at most ``bytes_max``, or one event. A database error is raised to the
+        consumer; to go on, follow again from the last position it has. With ``credential``, a
+        revoked one is told by asyncpg.InvalidAuthorizationSpecificationError in place of the
+        next batch.
         """
         watch = self._watches.setdefault(tenant_id, _Watch())
         watch.followers += 1
@@ -139,12 +188,18 @@ class Feed:
                     continue
                 interval_s = POLL_INTERVAL_MIN_S
                 up_to = min(watch.head, seen + SCAN_POSITIONS_MAX)
-                events = await self.read(
-                    tenant_id, seen, up_to=up_to, limit=batch, credential=credential, **where
+                events, is_full = await self.read_page(
+                    tenant_id,
+                    seen,
+                    up_to=up_to,
+                    limit=batch,
+                    bytes_max=bytes_max,
+                    credential=credential,
+                    **where,
                 )
-                # A full batch may have left some out; a shorter one means that nothing else
-                # up to there passes the filter.
-                seen = events[-1].position if len(events) == batch else up_to
+                # A full batch may have left some out; any other means that nothing else up to
+                # there passes the filter.
+                seen = events[-1].position if is_full else up_to
                 if events:
                     yield events
         finally:
@@ -178,6 +233,30 @@ class Feed:
             position = await self.head_position(tenant_id, credential=credential)
             watch.head = max(watch.head, position)
             watch.read_at = started_at
+
+
+def _bounded(query: str, order: str) -> str:
+    """Return a query of events that ends before ``$bytes`` are passed, with how many it found.
+
+    Sizes as they are stored, compressed, come first: reading those is cheap, and what they leave
+    is not much more than what is returned. The first event is always there.
+    """
+    so_far = f"OVER (ORDER BY position {order} ROWS UNBOUNDED PRECEDING)"
+    query = query.replace("data::text, meta::text,", "data, meta,")
+    return f"""
+        WITH page AS MATERIALIZED ({query}), stored AS (
+            SELECT *, row_number() {so_far} AS nth,
+                   sum(pg_column_size(data)) {so_far} AS stored_bytes
+            FROM page
+        ), sized AS (
+            SELECT *, sum(octet_length(data::text) + octet_length(meta::text)) {so_far} AS bytes
+            FROM stored WHERE nth = 1 OR stored_bytes <= $bytes
+        )
+        SELECT position, stream, version, type, schema_version, data::text, meta::text,
+               effective_at, recorded_at, leaf_hash, (SELECT count(*) FROM page) AS found
+        FROM sized WHERE nth = 1 OR bytes <= $bytes
+        ORDER BY position {order}
+    """
 
 
 class _Watch:

@@ -13,6 +13,7 @@ from ledger.domain.decision import (
     HasVariants,
     LaterEvents,
     Lookup,
+    OpenOrders,
     OwnerOf,
     RecordedEvent,
     SerialsAt,
@@ -25,6 +26,7 @@ from ledger.session import Session
 from ledger.store import Connection
 from ledger.working_set import WorkingSet, recorded
 from schemas.lot import SerialMoved
+from schemas.order import OPEN_STATUSES, OrderPlaced
 
 
 class GroupReads:
@@ -97,6 +99,8 @@ class GroupReads:
                 return await self._serials_at(connection, lookup)
             case OwnerOf(alias):
                 return await self._owner_of(alias)
+            case OpenOrders():
+                return await self._open_orders(connection, lookup)
             case HasVariants(product_id):
                 changed = draft.changed_states("product-")
                 found = await self._projections.variants_of(
@@ -114,6 +118,29 @@ class GroupReads:
         except Unread:
             await self.load_aliases([alias])
             return self._draft.find_alias(alias)
+
+    async def _open_orders(self, connection: Connection, lookup: OpenOrders) -> tuple[int, ...]:
+        """Return open orders by the tables, less and plus what this group made of them."""
+        draft = self._draft
+        changed = draft.changed_states("order-")
+        listed = await self._projections.open_orders(
+            connection,
+            self._working_set.tenant_id,
+            lookup.customer_id,
+            lookup.limit + len(changed),
+        )
+        here = {
+            event.event.order_id
+            for event in draft.events
+            if isinstance(event.event, OrderPlaced)
+            and event.event.customer_id == lookup.customer_id
+        }
+        found = [
+            order_id
+            for order_id in sorted({*listed, *here})
+            if (state := changed.get(f"order-{order_id}")) is None or state.status in OPEN_STATUSES
+        ]
+        return tuple(found[: lookup.limit])
 
     async def _serials_at(self, connection: Connection, lookup: SerialsAt) -> tuple[int, ...]:
         """Return serials that are at a place by the tables, less and plus what this group moved."""

@@ -1,6 +1,7 @@
 """Requests and responses kept under idempotency keys, and how a second request compares (I3)."""
 
 import zlib
+from decimal import Decimal
 from typing import Any, cast
 
 import msgspec
@@ -24,7 +25,11 @@ def _unpacked(content: bytes, compressed: bool) -> bytes:
 
 def keep(idempotency: Idempotency, status: int, response: bytes, position: int) -> IdempotencyRow:
     """Return the row that answers the next request with this key."""
-    request, request_compressed = _packed(idempotency.request)
+    # Of a body with personal data nothing is kept: no line feed behind the first line says so.
+    line, _, _ = idempotency.request.partition(b"\n")
+    request, request_compressed = _packed(
+        idempotency.request if idempotency.secret is None else line
+    )
     kept, kept_compressed = _packed(response)
     return IdempotencyRow(
         idempotency.key,
@@ -43,6 +48,7 @@ def replay(kept: IdempotencyRow, idempotency: Idempotency) -> Reply:
 
     Raise IdempotencyMismatch, naming what differs, when it was kept for another request. Two
     bodies that are the same JSON are the same request, however they are spaced and ordered.
+    Of one with personal data it is not told what differs.
     """
     if kept.fingerprint != idempotency.fingerprint():
         before = _unpacked(kept.request, kept.request_compressed)
@@ -53,10 +59,33 @@ def replay(kept: IdempotencyRow, idempotency: Idempotency) -> Reply:
     return Reply(kept.status, body, kept.position, True)
 
 
+def canonical(body: bytes) -> bytes:
+    """Return a body as all are written that are the same JSON, so that digests can tell it.
+
+    What is no JSON stays as it is.
+    """
+    try:
+        return _encode_sorted(_decode_exactly(body))
+    except (msgspec.DecodeError, RecursionError, ArithmeticError, UnicodeDecodeError):
+        return body
+
+
+def _number(text: str) -> object:
+    value = Decimal(text).normalize()
+    return int(value) if value == value.to_integral_value() and value.adjusted() < 30 else value
+
+
+_decode_exactly = msgspec.json.Decoder(float_hook=_number).decode
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
+
+
 def _differences(before: bytes, now: bytes) -> list[str]:
-    line_before, _, body_before = before.partition(b"\n")
+    line_before, has_body, body_before = before.partition(b"\n")
     line_now, _, body_now = now.partition(b"\n")
     differing = [] if line_before == line_now else ["method or path"]
+    if not has_body:
+        # It held personal data, so all that is known is that it was another one.
+        return differing or ["body"]
     try:
         value_before, value_now = msgspec.json.decode(body_before), msgspec.json.decode(body_now)
     except (msgspec.DecodeError, RecursionError):

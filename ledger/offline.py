@@ -1,9 +1,10 @@
 """Checking an export of the log against signed checkpoints, with no database and no service.
 
 An export is what ``stockledger export log`` writes, or what GET /api/ledger/events gives as lines:
-an event a line, data and meta in their exact bytes. What is wrong is found, and told as exactly
-as what was signed allows: where a line is not what its own leaf says, or the order is broken, at
-that line; where somebody has made all of that fit, between the two checkpoints around it.
+an event a line, data and meta in their exact bytes; or a row of Parquet
+(`ledger.offline_parquet`). What is wrong is found, and told as exactly as what was signed allows:
+where a line is not what its own leaf says, or the order is broken, at that line; where somebody has
+made all of that fit, between the two checkpoints around it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +20,7 @@ from ledger.notes import Checkpoint, InvalidNote, VerifierKey, opened
 FINDINGS_MAX: Final = 20
 PROGRESS_EVERY: Final = 20_000
 RECEIPT_MARK: Final = b'{"stockledger_receipt"'
+PARQUET_MARK: Final = b"PAR1"
 HEADER_MARK: Final = b'{"stockledger_log"'
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_US: Final = 86_400_000_000
@@ -65,10 +67,14 @@ class ReceiptProof(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finding(NamedTuple):
-    """What is wrong: at which line of the file (None: not at one), and what."""
+    """What is wrong: at which line or row of the file (None: not at one), and what.
+
+    ``file`` is its name, where the export is of several.
+    """
 
     line: int | None
     fault: str
+    file: str = ""
 
 
 class Checked(NamedTuple):
@@ -86,8 +92,6 @@ class Checked(NamedTuple):
 
 def leaf_of(tenant_id: int, event: ExportedEvent) -> bytes:
     """Return the hash that an event has as a leaf of its log's tree."""
-    effective = event.effective_at - _EPOCH
-    recorded = event.recorded_at - _EPOCH
     return merkle.leaf_hash(
         tenant_id,
         event.position,
@@ -97,9 +101,14 @@ def leaf_of(tenant_id: int, event: ExportedEvent) -> bytes:
         event.schema_version,
         bytes(event.data),
         bytes(event.meta),
-        effective.days * _DAY_US + effective.seconds * 1_000_000 + effective.microseconds,
-        recorded.days * _DAY_US + recorded.seconds * 1_000_000 + recorded.microseconds,
+        _microseconds(event.effective_at),
+        _microseconds(event.recorded_at),
     )
+
+
+def _microseconds(at: datetime) -> int:
+    since = at - _EPOCH
+    return since.days * _DAY_US + since.seconds * 1_000_000 + since.microseconds
 
 
 def check_receipt(content: bytes, keys: Sequence[VerifierKey]) -> ExportedEvent:
@@ -117,11 +126,12 @@ def check_receipt(content: bytes, keys: Sequence[VerifierKey]) -> ExportedEvent:
     return receipt.event
 
 
-class _Log:
-    """An export on its way through the check."""
+class LogCheck:
+    """An export on its way through the check, whatever it is written in."""
 
     def __init__(self, tenant_id: int, checkpoints: Sequence[Checkpoint]) -> None:
         self.tenant_id = tenant_id
+        self.file = ""
         self.findings: list[Finding] = []
         self.events = 0
         self.checked = 0
@@ -129,32 +139,41 @@ class _Log:
         self._due = sorted({c.size: c for c in checkpoints}.values(), key=lambda c: -c.size)
         self._frontier: list[bytes] = []
         self._versions: dict[str, int] = {}
-        self._last: datetime = _EPOCH
+        self._last_us = 0
         self._expected = 1
 
     def find(self, line: int | None, fault: str) -> None:
+        """Take down what is wrong."""
         if len(self.findings) < FINDINGS_MAX:
-            self.findings.append(Finding(line, fault))
+            self.findings.append(Finding(line, fault, self.file))
 
-    def take(self, number: int, event: ExportedEvent) -> None:
-        """Check an event, and take it into the tree."""
-        position = event.position
+    def take(
+        self,
+        number: int,
+        position: int,
+        stream: str,
+        version: int,
+        recorded_us: int,
+        leaf: bytes,
+        leaf_said: bytes | None,
+    ) -> None:
+        """Check an event, and take its leaf into the tree; ``leaf_said`` is what the export says.
+
+        ``number`` is its line's or row's. The leaf is made of everything that the event says.
+        """
         if position != self._expected:
             self.find(number, _misplaced(position, self._expected))
         self._expected = position + 1
-        stream = event.stream
         known = self._versions.get(stream, 0)
-        if event.version != known + 1:
+        if version != known + 1:
             self.find(
-                number,
-                f"position {position} is version {event.version} of {stream}, after {known}",
+                number, f"position {position} is version {version} of {stream}, after {known}"
             )
-        self._versions[stream] = event.version
-        if event.recorded_at < self._last:
+        self._versions[stream] = version
+        if recorded_us < self._last_us:
             self.find(number, f"position {position} was recorded before the one before it")
-        self._last = event.recorded_at
-        leaf = leaf_of(self.tenant_id, event)
-        if event.leaf_hash and event.leaf_hash != leaf.hex():
+        self._last_us = recorded_us
+        if leaf_said is not None and leaf_said != leaf:
             self.find(number, f"position {position} is not what its leaf hash says")
         merkle.append(self._frontier, self.events, (leaf,))
         self.events += 1
@@ -174,8 +193,9 @@ class _Log:
         # What comes later cannot fit either, and would say nothing more.
         self._due.clear()
 
-    def end(self) -> None:
-        """See that nothing is missing at the end."""
+    def end(self) -> Checked:
+        """See that nothing is missing at the end; return what became of it all."""
+        self.file = ""
         if self._due:
             newest = self._due[0].size
             self.find(
@@ -183,6 +203,7 @@ class _Log:
                 f"the file ends after {self.events} events; {newest} have been signed, of which "
                 f"the first {self.signed} are as they were",
             )
+        return Checked(self.events, self.signed, self.checked, self.findings)
 
 
 def _misplaced(position: int, expected: int) -> str:
@@ -208,13 +229,9 @@ def check_log(
     Memory grows with the number of streams, not with that of events. Raises ValueError where
     there is nothing to check it against.
     """
-    if not checkpoints:
-        raise ValueError("there is no checkpoint to check the log against")
-    (origin, *others) = {checkpoint.origin for checkpoint in checkpoints}
-    if others:
-        raise ValueError("the checkpoints are of different logs")
+    origin = origin_of_all(checkpoints)
     decode = msgspec.json.Decoder(ExportedEvent).decode
-    checked: _Log | None = None
+    checked: LogCheck | None = None
     number = 0
     for line in lines:
         number += 1
@@ -223,7 +240,7 @@ def check_log(
             tenant = tenant_id if header is None else header.tenant_id
             if tenant is None:
                 raise ValueError("the export has no header: say which tenant it is of")
-            checked = _Log(tenant, checkpoints)
+            checked = LogCheck(tenant, checkpoints)
             if header is not None:
                 if header.origin != origin:
                     checked.find(number, f"the export is of {header.origin}, not of {origin}")
@@ -235,14 +252,39 @@ def check_log(
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
             checked.find(number, f"this is no event: {fault}")
             continue
-        checked.take(number, event)
+        checked.take(
+            number,
+            event.position,
+            event.stream,
+            event.version,
+            _microseconds(event.recorded_at),
+            leaf_of(checked.tenant_id, event),
+            _bytes_of(event.leaf_hash) if event.leaf_hash else None,
+        )
         if checked.events % PROGRESS_EVERY == 0:
             progress(checked.events)
     if checked is None:
-        checked = _Log(tenant_id or 0, checkpoints)
-    checked.end()
+        checked = LogCheck(tenant_id or 0, checkpoints)
     progress(checked.events)
-    return Checked(checked.events, checked.signed, checked.checked, checked.findings)
+    return checked.end()
+
+
+def origin_of_all(checkpoints: Sequence[Checkpoint]) -> str:
+    """Return the log that checkpoints are of; raise ValueError where that is none, or several."""
+    if not checkpoints:
+        raise ValueError("there is no checkpoint to check the log against")
+    (origin, *others) = {checkpoint.origin for checkpoint in checkpoints}
+    if others:
+        raise ValueError("the checkpoints are of different logs")
+    return origin
+
+
+def _bytes_of(text: str) -> bytes:
+    """Return what hexadecimal digits spell; of anything else what is no leaf's hash."""
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        return b""
 
 
 def _header(line: bytes) -> ExportHeader | None:

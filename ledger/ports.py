@@ -27,6 +27,11 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class InlineProjections(Protocol):
     """The read models written in the transaction that appends."""
 
+    @property
+    def models(self) -> str:
+        """Names their versions, as `ledger.store.Head` does where these are installed."""
+        ...
+
     async def apply(
         self, connection: Connection, tenant_id: int, events: Sequence[RecordedEvent]
     ) -> None:
@@ -65,4 +70,23 @@ class InlineProjections(Protocol):
         self, connection: Connection, tenant_id: int, product_id: int, limit: int
     ) -> Sequence[int]:
         """Return the ids of the products in the catalogue that are variants of one."""
+        ...
+
+    async def open_orders(
+        self, connection: Connection, tenant_id: int, customer_id: int, limit: int
+    ) -> Sequence[int]:
+        """Return the ids of a customer's orders that are neither fulfilled nor cancelled."""
+        ...
+
+    async def subjects_of(
+        self,
+        connection: Connection,
+        tenant_id: int,
+        customers: Sequence[int],
+        orders: Sequence[int],
+    ) -> tuple[Mapping[int, str], Mapping[int, str]]:
+        """Return whose keys seal what is said of customers and of their orders, by id.
+
+        Those are left out that have none yet; orders go by their customers.
+        """
         ...

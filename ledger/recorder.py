@@ -30,6 +30,7 @@ from eventsourcing.persistence import Notification, StoredEvent
 
 from ledger import merkle, store
 from ledger.domain.decision import RecordedEvent
+from ledger.errors import Superseded
 from ledger.feed import Feed, RawEvent
 from ledger.mapper import EVENT_TYPES, decode_event, is_ours, split_topic, topic_of
 from ledger.ports import InlineProjections, Meta
@@ -180,6 +181,8 @@ class Recorder:
             raise persistence.ProgrammingError(
                 f"{ours[0].type} changes read models, and this recorder was given none to keep"
             )
+        if self._projections is not None and head.models != self._projections.models:
+            raise persistence.OperationalError(str(Superseded()))
         await self._require_next_versions(connection, ours)
         frontier = list(head.frontier)
         merkle.append(frontier, head.position, [row.leaf_hash for row in rows])

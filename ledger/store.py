@@ -5,14 +5,15 @@ connections' pool must be made without a reset on release (``create_pool``), so 
 ``SET LOCAL`` may be used on them.
 """
 
-import os
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import asyncpg
 import msgspec
+
+from ledger.yielding import yield_to_others
 
 Connection: TypeAlias = (
     "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -29,13 +30,17 @@ _TICK: Final = timedelta(microseconds=1)
 
 
 class Head(NamedTuple):
-    """A tenant's sequencer: its last position, its Merkle tree, its counters, its clock."""
+    """A tenant's sequencer: its last position, its Merkle tree, its counters, its clock.
+
+    ``models`` names the inline read models that are installed, which whoever appends writes.
+    """
 
     position: int
     root: bytes
     frontier: list[bytes]
     counters: dict[str, int]
     recorded_at: datetime
+    models: str
 
     def clock(self, now: datetime) -> datetime:
         """Return when what comes next is recorded: now, or, if the clock lags, just behind.
@@ -99,10 +104,8 @@ async def create_pool(
     async def no_reset(_connection: Any) -> None:
         return None
 
-    async def yield_to_others(connection: "asyncpg.Connection[Any]") -> None:
-        # Where the system does not let us, it does not matter enough to fail.
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, connection.get_server_pid(), niceness)
+    async def be_nice(connection: "asyncpg.Connection[Any]") -> None:
+        yield_to_others(connection.get_server_pid(), niceness)
 
     return await asyncpg.create_pool(
         **dsn,
@@ -110,7 +113,7 @@ async def create_pool(
         max_size=size_max,
         command_timeout=timeout_s,
         reset=no_reset,
-        init=yield_to_others if niceness else None,
+        init=be_nice if niceness else None,
     )
 
 
@@ -179,7 +182,7 @@ def _begin(tenant_id: int, isolation: str) -> str:
 
 
 _HEAD = """
-SELECT position, root, frontier, counters::text AS counters, recorded_at
+SELECT position, root, frontier, counters::text AS counters, recorded_at, models
 FROM ledger.head WHERE tenant_id = $1
 """
 
@@ -203,6 +206,7 @@ def _head(row: asyncpg.Record | None, tenant_id: int) -> Head:
         list(row["frontier"]),
         msgspec.json.decode(row["counters"], type=dict[str, int]),
         row["recorded_at"],
+        row["models"],
     )
 
 
@@ -216,16 +220,17 @@ _SEPARATOR: Final = "\x1e"
 # rows in one statement. The lock comes first, and is what waits for another writer: comparing
 # alone would look at the row as it was when the statement began. The root stands for the whole
 # history: the position alone could be right by chance, after a group that the writer counted
-# on was lost.
+# on was lost. The read models are compared with it: those that the writer goes on to write must
+# still be those installed.
 _APPEND = """
 WITH locked AS (
-    SELECT position, root FROM ledger.head WHERE tenant_id = $1 FOR UPDATE
+    SELECT position, root, models FROM ledger.head WHERE tenant_id = $1 FOR UPDATE
 ), moved AS (
     UPDATE ledger.head h
     SET position = $3, root = $5, frontier = $6::text::bytea[], counters = $7::text::jsonb,
         recorded_at = $8
     FROM locked
-    WHERE h.tenant_id = $1 AND locked.position = $2 AND locked.root = $4
+    WHERE h.tenant_id = $1 AND locked.position = $2 AND locked.root = $4 AND locked.models = $26
     RETURNING h.tenant_id, h.recorded_at
 ), kept AS (
     INSERT INTO ledger.idempotency
@@ -325,6 +330,7 @@ async def append(
         b"".join(events.leaf_hashes),
         *_idempotency_columns(idempotency),
         events.meta[0] if is_meta_shared else None,
+        expected.models,
     )
     return moved == 1
 

@@ -4,6 +4,7 @@ All of it is made for each command, and so are structs that the garbage collecto
 they take a quarter of the time that named tuples take, and none of them leads back to itself.
 """
 
+import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import sha256
 
@@ -48,13 +49,20 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
 
 
 class Idempotency(msgspec.Struct, frozen=True, gc=False):
-    """A client's key, and the request that it stands for: method and path, line feed, body."""
+    """A client's key, and the request that it stands for: method and path, line feed, body.
+
+    With a ``secret`` the body holds personal data: it is not kept, and its fingerprint is one
+    that nobody without the secret can guess at.
+    """
 
     key: str
     request: bytes
+    secret: bytes | None = None
 
     def fingerprint(self) -> bytes:
-        """Return SHA-256 of the request."""
+        """Return SHA-256 of the request; HMAC-SHA-256 where there is a secret."""
+        if self.secret is not None:
+            return hmac.digest(self.secret, self.request, "sha256")
         return sha256(self.request).digest()
 
 

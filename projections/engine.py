@@ -1,29 +1,21 @@
 """The engine: installs the projections, and runs the inline ones in the append transaction."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Final
-
-import structlog
+from typing import Final, NamedTuple
 
 from ledger.domain.decision import RecordedEvent
-from projections import stock_queries
+from projections import order_queries, stock_queries
 from projections.aliases import Aliases, find_aliases
 from projections.books import Books
 from projections.categories import Categories
-from projections.customers import Customers
+from projections.customers import Customers, subjects_of
 from projections.demand import Demand
 from projections.import_batches import ImportBatches
 from projections.integration import Integration
 from projections.listings import Listings
 from projections.locations import Locations, active_locations
-from projections.log_reading import (
-    folded_types,
-    head_position,
-    of_types,
-    read_events,
-    set_tenant,
-    tenant_ids,
-)
+from projections.log_reading import head_position, set_tenant, tenant_ids
 from projections.lots import Lots
 from projections.orders import Orders
 from projections.price_tiers import PriceTiers
@@ -32,7 +24,10 @@ from projections.projection import SCHEMA, Connection, Projection, protection
 from projections.purchase_orders import PurchaseOrders
 from projections.sales import Sales
 from projections.serials import Serials, serials_at
+from projections.star import Star
+from projections.star_views import create_views, drop_views
 from projections.stock_by_day import StockByDay
+from projections.stock_history import StockHistory
 from projections.stock_levels import StockLevels
 from projections.suppliers import Suppliers
 from projections.valuation import Valuation
@@ -60,13 +55,31 @@ INLINE: Final[tuple[Projection, ...]] = (
 )
 FOLLOWING: Final[tuple[Projection, ...]] = (
     StockByDay(),
+    StockHistory(),
     Sales(),
     Valuation(),
     Demand(),
+    Star(),
     WebhookMessages(),
 )
 
-log = structlog.get_logger(__name__)
+
+class Differing(NamedTuple):
+    """How the installed projections differ from a release's.
+
+    ``changed`` are to be built: new ones, and those of another version. ``retired`` are names that
+    the release does not have. ``tables`` are the live tables of both.
+    """
+
+    changed: Sequence[Projection]
+    retired: Sequence[str]
+    tables: Sequence[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.changed or self.retired)
+
+    def __str__(self) -> str:
+        return ", ".join([*(projection.name for projection in self.changed), *self.retired])
 
 
 class Engine:
@@ -84,11 +97,19 @@ class Engine:
         self.inline = tuple(inline)
         self.following = tuple(following)
         self._by_name = {projection.name: projection for projection in (*inline, *following)}
+        versions = ",".join(sorted(f"{p.name} {p.version}" for p in self.inline))
+        self.models = hashlib.sha256(versions.encode()).hexdigest()[:16]
+        """Names the inline projections' versions; see `ledger.store.Head`."""
 
     @property
     def projections(self) -> tuple[Projection, ...]:
         """All of them, inline ones first."""
         return (*self.inline, *self.following)
+
+    @property
+    def names_following(self) -> list[str]:
+        """The names of those that have a checkpoint of their own."""
+        return [projection.name for projection in self.following]
 
     def named(self, name: str) -> Projection:
         """Return a projection; raise LookupError, naming those there are, for an unknown name."""
@@ -149,62 +170,107 @@ class Engine:
         """Return the ids of the products in the catalogue that are variants of one."""
         return await variants_of(connection, tenant_id, product_id, limit)
 
+    async def open_orders(
+        self, connection: Connection, tenant_id: int, customer_id: int, limit: int
+    ) -> Sequence[int]:
+        """Return the ids of a customer's orders that are neither fulfilled nor cancelled."""
+        return await order_queries.open_orders(connection, tenant_id, customer_id, limit)
+
+    async def subjects_of(
+        self,
+        connection: Connection,
+        tenant_id: int,
+        customers: Sequence[int],
+        orders: Sequence[int],
+    ) -> tuple[Mapping[int, str], Mapping[int, str]]:
+        """Return whose keys seal what is said of customers and of their orders, by id."""
+        return await subjects_of(connection, tenant_id, customers, orders)
+
     def ddl(self) -> str:
         """Return the statements that create every projection's tables, for reading."""
         return "\n".join(projection.ddl(SCHEMA) for projection in self.projections)
 
     async def install(self, connection: Connection) -> list[str]:
-        """Create what is missing, as the owner, in a transaction; return the names built.
+        """Create what is missing while no log has events, as the owner, in a transaction.
 
-        A projection that is new to a log with events, or whose version has changed, is folded
-        from the log before the transaction ends, while the tenants' heads are held: it is
-        complete before anybody sees it. Nothing to do is no work.
+        Return the names created. Where there are events, what is missing or of another version is
+        built beside the live tables instead (`projections.deployment`). Nothing to do is no work.
         """
         await connection.execute(_PREPARE)
-        rows = await connection.fetch(
-            "SELECT name, version, tables FROM projections.installed FOR UPDATE"
-        )
+        differing = await self.differing(connection, lock=True)
+        if not differing:
+            if await connection.fetchval(_MODELS) != self.models:
+                await self.record_installed(connection, (), ())
+            await create_views(connection)
+            return []
+        for tenant_id in await tenant_ids(connection):
+            await set_tenant(connection, tenant_id)
+            if await head_position(connection, tenant_id, lock=True):
+                return []
+        await drop_views(connection)
+        for table in differing.tables:
+            await connection.execute(f"DROP TABLE {SCHEMA}.{table}")
+        for projection in differing.changed:
+            await connection.execute(projection.ddl(SCHEMA))
+        names = [projection.name for projection in differing.changed]
+        await self.record_installed(connection, names, differing.retired)
+        await create_views(connection)
+        return names
+
+    async def differing(self, connection: Connection, *, lock: bool = False) -> Differing:
+        """Return how the installed projections differ from these; false where they do not."""
+        rows = await connection.fetch(_READ_INSTALLED + (" FOR UPDATE" if lock else ""))
         present = {row["name"]: row for row in rows}
-        missing = [
+        changed = [
             projection
             for projection in self.projections
             if projection.name not in present
             or present[projection.name]["version"] != projection.version
         ]
-        for projection in missing:
-            if (old := present.get(projection.name)) is not None:
-                for table in old["tables"]:
-                    await connection.execute(f"DROP TABLE {SCHEMA}.{table}")
-            await connection.execute(projection.ddl(SCHEMA))
+        retired = [name for name in present if name not in self._by_name]
+        gone = [*(p.name for p in changed if p.name in present), *retired]
+        return Differing(
+            changed, retired, [table for name in gone for table in present[name]["tables"]]
+        )
+
+    async def record_installed(
+        self, connection: Connection, installed: Sequence[str], retired: Sequence[str]
+    ) -> None:
+        """Note what is installed now, in every head too: whoever appends by others is fenced off.
+
+        The caller's transaction holds all heads, or there is nothing in any log.
+        """
+        for name in installed:
+            projection = self.named(name)
             await connection.execute(
                 _INSTALLED, projection.name, projection.version, list(projection.tables)
             )
-        if missing:
-            await self._build(connection, missing)
-        return [projection.name for projection in missing]
-
-    async def _build(self, connection: Connection, missing: Sequence[Projection]) -> None:
-        types = folded_types(missing)
+        await connection.execute(
+            "DELETE FROM projections.installed WHERE name = ANY ($1::text[])", retired
+        )
+        await connection.execute(_SET_MODELS, self.models)
         for tenant_id in await tenant_ids(connection):
             await set_tenant(connection, tenant_id)
-            head = await head_position(connection, tenant_id, lock=True)
-            position = 0
-            while batch := await read_events(connection, tenant_id, position, head, types):
-                for projection in missing:
-                    mine = of_types(batch.events, projection.event_types)
-                    if mine:
-                        await projection.apply(connection, SCHEMA, tenant_id, mine)
-                position = batch.last
-            for projection in missing:
-                if self.is_following(projection):
-                    await connection.execute(
-                        MOVE_CHECKPOINT, tenant_id, projection.name, projection.version, head
-                    )
-            if head:
-                names = ", ".join(projection.name for projection in missing)
-                log.info("projections_built", tenant_id=tenant_id, projection=names, position=head)
+            await connection.execute(
+                "UPDATE ledger.head SET models = $2 WHERE tenant_id = $1 AND models <> $2",
+                tenant_id,
+                self.models,
+            )
+            await connection.execute(
+                "DELETE FROM projections.checkpoint "
+                "WHERE tenant_id = $1 AND name = ANY ($2::text[])",
+                tenant_id,
+                retired,
+            )
         await connection.execute("SELECT set_config('ledger.tenant', '', true)")
 
+
+_READ_INSTALLED: Final = "SELECT name, version, tables FROM projections.installed"
+_MODELS: Final = "SELECT ledger.installed_models()"
+_SET_MODELS: Final = """
+INSERT INTO ledger.read_models (models) VALUES ($1)
+ON CONFLICT (singleton) DO UPDATE SET models = excluded.models
+"""
 
 _PREPARE: Final = f"""
 CREATE SCHEMA IF NOT EXISTS {SCHEMA};

@@ -124,8 +124,9 @@ async def catch_up(pool: Pool, projection: Projection, tenant_id: int) -> int | 
 async def _catch_up(pool: Pool, projections: Sequence[Projection], tenant_id: int) -> int:
     """Fold what is new in the log; return the position that all but parked ones have reached.
 
-    Those at one checkpoint go on together: what they fold is read and decoded once. One that is
-    behind the others goes on alone up to where they are.
+    Those at one checkpoint go on together, in one transaction: what they fold is read and decoded
+    once, and whoever reads several of them sees them at one position. One that is behind the
+    others goes on alone up to where they are.
     """
     while True:
         async with tenant_transaction(pool, tenant_id) as connection:
@@ -144,10 +145,18 @@ async def _catch_up(pool: Pool, projections: Sequence[Projection], tenant_id: in
         except _TRANSIENT:
             raise
         except Exception as error:
-            # Some event of the batch cannot be folded by one of them: each goes on for itself,
-            # up to the one before it, and is parked there.
-            for projection in together:
-                await _advance_alone(pool, projection, tenant_id, first, up_to, error)
+            # Some event of the batch cannot be folded by one of them: that one goes on for itself,
+            # up to the one before it, and is parked there; the others stay together.
+            failed: dict[Projection, Exception] = {}
+            try:
+                await _advance(pool, together, tenant_id, first, up_to, failed=failed)
+            except _TRANSIENT:
+                raise
+            except Exception:
+                # It cannot even be read by one of them; the others may not have to.
+                failed = dict.fromkeys(together, error)
+            for projection, reason in failed.items():
+                await _advance_alone(pool, projection, tenant_id, first, up_to, reason)
 
 
 async def _advance_alone(
@@ -169,18 +178,26 @@ async def _advance_alone(
 async def _checkpoints(
     connection: Connection, projections: Sequence[Projection], tenant_id: int
 ) -> dict[str, int]:
-    """Return how far projections are, 0 at first; parked ones are left out."""
-    names = [projection.name for projection in projections]
+    """Return how far projections are, 0 at first.
+
+    Left out are those that are parked, and those whose tables are of another version than ours,
+    which another release has put in place: they are that release's to fold into.
+    """
+    versions = {projection.name: projection.version for projection in projections}
+    names = list(versions)
     rows = await connection.fetch(_CHECKPOINTS, tenant_id, names)
     if len(rows) < len(names):
-        versions = [projection.version for projection in projections]
-        await connection.execute(_FIRST_CHECKPOINTS, tenant_id, names, versions)
+        await connection.execute(_FIRST_CHECKPOINTS, tenant_id, names, list(versions.values()))
         rows = await connection.fetch(_CHECKPOINTS, tenant_id, names)
-    return {name: position for name, position, is_parked in rows if not is_parked}
+    return {
+        name: position
+        for name, version, position, is_parked in rows
+        if not is_parked and version == versions[name]
+    }
 
 
 _CHECKPOINTS: Final = """
-SELECT name, position, parked_at IS NOT NULL FROM projections.checkpoint
+SELECT name, version, position, parked_at IS NOT NULL FROM projections.checkpoint
 WHERE tenant_id = $1 AND name = ANY ($2::text[])
 """
 
@@ -190,10 +207,22 @@ SELECT $1, p.name, p.version, 0 FROM unnest($2::text[], $3::integer[]) AS p (nam
 ON CONFLICT (tenant_id, name) DO NOTHING
 """
 
+# In the order of their names, so that of two who move some of the same the one waits.
 _MOVE: Final = """
-UPDATE projections.checkpoint SET position = $4
-WHERE tenant_id = $1 AND name = ANY ($2::text[]) AND position = $3 AND parked_at IS NULL
-RETURNING name
+WITH held AS (
+    SELECT c.tenant_id, c.name FROM projections.checkpoint c
+    JOIN unnest($2::text[], $3::integer[]) AS p (name, version)
+        ON p.name = c.name AND p.version = c.version
+    WHERE c.tenant_id = $1 AND c.position = $4 AND c.parked_at IS NULL
+    ORDER BY c.name FOR UPDATE OF c
+)
+UPDATE projections.checkpoint c SET position = $5
+FROM held WHERE c.tenant_id = held.tenant_id AND c.name = held.name
+RETURNING c.name
+"""
+
+_MOVE_BACK: Final = """
+UPDATE projections.checkpoint SET position = $3 WHERE tenant_id = $1 AND name = $2
 """
 
 
@@ -204,10 +233,12 @@ async def _advance(
     checkpoint: int,
     up_to: int,
     limit: int = 5_000,
+    failed: dict[Projection, Exception] | None = None,
 ) -> int:
     """Fold the next events and move the checkpoint, in one transaction; return where it is.
 
-    The checkpoint comes first, so that whoever loses the race has written nothing.
+    The checkpoint comes first, so that whoever loses the race has written nothing. With
+    ``failed``, each that cannot fold the batch is put there and stays where it was.
     """
     async with tenant_transaction(pool, tenant_id) as connection:
         # What a crash takes back, rows and checkpoint alike, is folded again.
@@ -217,12 +248,25 @@ async def _advance(
         if batch is None:
             return checkpoint
         names = [projection.name for projection in projections]
-        rows = await connection.fetch(_MOVE, tenant_id, names, checkpoint, batch.last)
+        versions = [projection.version for projection in projections]
+        rows = await connection.fetch(_MOVE, tenant_id, names, versions, checkpoint, batch.last)
         moved = {row[0] for row in rows}
         for projection in projections:
             mine = of_types(batch.events, projection.event_types)
-            if mine and projection.name in moved:
+            if not mine or projection.name not in moved:
+                continue
+            if failed is None:
                 await projection.apply(connection, SCHEMA, tenant_id, mine)
+                continue
+            await connection.execute("SAVEPOINT before")
+            try:
+                await projection.apply(connection, SCHEMA, tenant_id, mine)
+            except _TRANSIENT:
+                raise
+            except Exception as error:
+                failed[projection] = error
+                await connection.execute("ROLLBACK TO SAVEPOINT before")
+                await connection.execute(_MOVE_BACK, tenant_id, projection.name, checkpoint)
         return batch.last
 
 

@@ -14,7 +14,7 @@ from asyncpg import Record
 from ledger.mapper import decode_event
 from projections.books import books_of
 from projections.projection import Connection
-from schemas.order import OrderPlaced
+from schemas.order import OPEN_STATUSES, OrderPlaced
 
 
 class OrderFilter(NamedTuple):
@@ -210,3 +210,17 @@ async def names_of(
         locations,
     )
     return {row[0]: row[1] for row in skus}, {row[0]: row[1] for row in names}
+
+
+_OPEN: Final = """
+SELECT order_id FROM projections.sales_order
+WHERE tenant_id = $1 AND customer_id = $2 AND status = ANY ($3) ORDER BY order_id LIMIT $4
+"""
+
+
+async def open_orders(
+    connection: Connection, tenant_id: int, customer_id: int, limit: int
+) -> list[int]:
+    """Return the ids of a customer's orders of which something is still to go out."""
+    rows = await connection.fetch(_OPEN, tenant_id, customer_id, list(OPEN_STATUSES), limit)
+    return [row[0] for row in rows]

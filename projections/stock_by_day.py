@@ -15,6 +15,7 @@ from asyncpg import Record
 
 from ledger.domain.decision import RecordedEvent
 from ledger.domain.movements import legs
+from projections.bulk import CopyRows, text_field
 from projections.projection import BALANCE, Columns, Connection, Statements, rows_as_json
 from schemas.common import Event
 from schemas.location import LocationOpened, LocationRevised
@@ -74,6 +75,10 @@ class StockByDay:
             schema, "stock_by_day", self.tables["stock_by_day"], "WITH (fillfactor = 80)"
         ) + _ZONE.create(schema, "stock_by_day_zone", self.tables["stock_by_day_zone"])
 
+    def bulk_fold(self, tenant_id: int) -> "StockByDayBulk":
+        """Return the quick way into empty tables."""
+        return StockByDayBulk(tenant_id)
+
     async def apply(
         self,
         connection: Connection,
@@ -86,47 +91,8 @@ class StockByDay:
         rows = await connection.fetch(sql["zones"], tenant_id)
         zones: dict[int, str] = {row[0]: row[1] for row in rows}
         rezoned: set[int] = set()
-        days: dict[tuple[int, int, date], list[Any]] = {}
-        for recorded in events:
-            event: Any = recorded.event
-            leg = legs(event)
-            if leg is None:
-                if not isinstance(event, LocationOpened | LocationRevised):
-                    continue
-                if zones.get(event.location_id) != event.time_zone:
-                    zones[event.location_id] = event.time_zone
-                    rezoned.add(event.location_id)
-                continue
-            from_account, from_place, to_account, to_place, quantity = leg
-            from_shelf, to_shelf = from_account in _ON_HAND, to_account in _ON_HAND
-            if from_shelf == to_shelf:
-                continue
-            if to_shelf:
-                place, change, other, other_place = to_place, quantity, from_account, from_place
-            else:
-                place, change, other, other_place = from_place, -quantity, to_account, to_place
-            product_id: int = event.product_id
-            zone = zones.get(place, "UTC")
-            day = recorded.effective_at
-            if zone != "UTC" or day.tzinfo is not UTC:
-                day = day.astimezone(_zone(zone))
-            day = day.date()
-            row = days.get((product_id, place, day))
-            if row is None:
-                row = days[product_id, place, day] = [0, 0, 0, 0, 0, 0, 0]
-            match other:
-                case "supplier":
-                    row[0] += change
-                case "customer":
-                    row[1] -= change
-                case "in_transit" if other_place == place:
-                    row[3] += change
-                case "in_transit":
-                    row[4] -= change
-                case _:
-                    row[2] += change
-            row[5] += change
-            row[6] += 1
+        days: _Days = {}
+        _add_up(events, zones, rezoned, days)
         if rezoned:
             stated = [{"location_id": place, "time_zone": zones[place]} for place in rezoned]
             await connection.execute(sql["keep_zones"], tenant_id, rows_as_json(stated))
@@ -136,6 +102,88 @@ class StockByDay:
                 for (product_id, place, day), (a, b, c, d, e, f, n) in days.items()
             )
             await connection.execute(sql["add"], f"{{{text}}}")
+
+
+_Days = dict[tuple[int, int, date], list[Any]]
+
+
+def _add_up(
+    events: Sequence[RecordedEvent], zones: dict[int, str], rezoned: set[int], days: _Days
+) -> None:
+    """Add events to days. ``zones`` is brought up to date, ``rezoned`` told which changed."""
+    for recorded in events:
+        event: Any = recorded.event
+        leg = legs(event)
+        if leg is None:
+            if not isinstance(event, LocationOpened | LocationRevised):
+                continue
+            if zones.get(event.location_id) != event.time_zone:
+                zones[event.location_id] = event.time_zone
+                rezoned.add(event.location_id)
+            continue
+        from_account, from_place, to_account, to_place, quantity = leg
+        from_shelf, to_shelf = from_account in _ON_HAND, to_account in _ON_HAND
+        if from_shelf == to_shelf:
+            continue
+        if to_shelf:
+            place, change, other, other_place = to_place, quantity, from_account, from_place
+        else:
+            place, change, other, other_place = from_place, -quantity, to_account, to_place
+        product_id: int = event.product_id
+        zone = zones.get(place, "UTC")
+        day = recorded.effective_at
+        if zone != "UTC" or day.tzinfo is not UTC:
+            day = day.astimezone(_zone(zone))
+        day = day.date()
+        row = days.get((product_id, place, day))
+        if row is None:
+            row = days[product_id, place, day] = [0, 0, 0, 0, 0, 0, 0]
+        match other:
+            case "supplier":
+                row[0] += change
+            case "customer":
+                row[1] -= change
+            case "in_transit" if other_place == place:
+                row[3] += change
+            case "in_transit":
+                row[4] -= change
+            case _:
+                row[2] += change
+        row[5] += change
+        row[6] += 1
+
+
+class StockByDayBulk:
+    """One tenant's days, in memory: the quick way into empty tables."""
+
+    def __init__(self, tenant_id: int) -> None:
+        self._tenant_id = tenant_id
+        self._zones: dict[int, str] = {}
+        self._days: _Days = {}
+
+    @property
+    def held(self) -> int:
+        """How many rows are kept in memory."""
+        return len(self._zones) + len(self._days)
+
+    def add(self, events: Sequence[RecordedEvent]) -> CopyRows:
+        """Fold the next events; none of their rows is final."""
+        _add_up(events, self._zones, set(), self._days)
+        return {}
+
+    def finish(self) -> CopyRows:
+        """Return the days, and the zones."""
+        tenant_id = self._tenant_id
+        days = [
+            f"{tenant_id}\t{product_id}\t{place}\t{day}\t{a}\t{b}\t{c}\t{d}\t{e}\t{f}\t{n}"
+            for (product_id, place, day), (a, b, c, d, e, f, n) in self._days.items()
+        ]
+        zones = [f"{tenant_id}\t{place}\t{text_field(z)}" for place, z in self._zones.items()]
+        self._days = {}
+        return {"stock_by_day": days, "stock_by_day_zone": zones}
+
+    async def settle(self, connection: Connection, schema: str) -> None:
+        """Nothing given out changes."""
 
 
 @lru_cache(maxsize=1024)

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final, cast, get_args
 from ledger.domain.decision import RecordedEvent
 from ledger.domain.movements import legs
 from projections.projection import BALANCE, QUANTITY, SCHEMA, Columns, Connection, Statements
+from projections.stock_levels_bulk import StockLevelsBulk
 from schemas.common import Event
 from schemas.stock import (
     Account,
@@ -195,6 +196,10 @@ class StockLevels:
             + _MOVEMENT.create(schema, "movement", self.tables["movement"])
             + _RESERVATION.create(schema, "reservation", self.tables["reservation"])
         )
+
+    def bulk_fold(self, tenant_id: int) -> StockLevelsBulk:
+        """Return the quick way into empty tables."""
+        return StockLevelsBulk(tenant_id)
 
     async def apply(
         self,

@@ -1,4 +1,4 @@
-"""What is asked of stock: levels, alerts, totals, movements, explanations, and the past.
+"""What is asked of stock: levels, alerts, totals, movements and explanations.
 
 Quantities come trimmed of zeros behind the point. *On hand* is unrestricted + quarantine;
 *available* is unrestricted less what is reserved; a hold that has expired counts no longer,
@@ -17,12 +17,11 @@ MovementReversed                                    reversal
 """
 
 from collections.abc import Sequence
-from datetime import datetime
-from decimal import Decimal
 from typing import Final, NamedTuple
 
 from asyncpg import Record
 
+from projections.past import Moment
 from projections.projection import Connection
 from projections.purchase_queries import INCOMING
 
@@ -219,7 +218,10 @@ _MOVEMENT = f"""
     e.data ->> 'reference' AS reference, e.data ->> 'reason' AS reason,
     e.data ->> 'notes' AS notes, e.data ->> 'transfer_id' AS transfer_id,
     e.meta ->> 'actor' AS actor, e.meta ->> 'actor_name' AS actor_name,
-    m.effective_at, m.recorded_at, m.reverses, m.reversed_by
+    m.effective_at, m.recorded_at, m.reverses,
+    CASE WHEN r.position <= coalesce($7::bigint, r.position)
+          AND r.effective_at <= coalesce($8::timestamptz, r.effective_at)
+         THEN r.position END AS reversed_by
 """
 _MOVEMENT_JOINS = """
     JOIN ledger.event e ON e.tenant_id = m.tenant_id AND e.position = m.position
@@ -227,8 +229,11 @@ _MOVEMENT_JOINS = """
         ON p.tenant_id = m.tenant_id AND p.product_id = m.product_id
     LEFT JOIN projections.location w
         ON w.tenant_id = m.tenant_id AND w.location_id = m.location_id
+    LEFT JOIN projections.movement r
+        ON r.tenant_id = m.tenant_id AND r.position = m.reversed_by
 """
 
+# $7 and $8 are a moment's position and its time in the world.
 _MOVEMENTS = f"""
     SELECT {_MOVEMENT}
     FROM (
@@ -236,6 +241,7 @@ _MOVEMENTS = f"""
         WHERE m.tenant_id = $1 AND m.position < $2
           AND ($3::bigint IS NULL OR m.location_id = $3)
           AND ($4::text[] IS NULL OR m.type = ANY ($4))
+          AND ($8::timestamptz IS NULL OR m.effective_at <= $8)
         ORDER BY m.position DESC LIMIT $5 OFFSET $6
     ) m {_MOVEMENT_JOINS} ORDER BY m.position DESC
 """
@@ -248,9 +254,10 @@ _MOVEMENTS_OF_PRODUCT = f"""
         SELECT m.* FROM ledger.event s
         JOIN projections.movement m ON m.tenant_id = s.tenant_id AND m.position = s.position
         WHERE s.tenant_id = $1 AND s.position < $2
-          AND s.stream >= $7 AND s.stream < $8
+          AND s.stream >= $9 AND s.stream < $10
           AND ($3::bigint IS NULL OR m.location_id = $3)
           AND ($4::text[] IS NULL OR m.type = ANY ($4))
+          AND ($8::timestamptz IS NULL OR m.effective_at <= $8)
         ORDER BY m.position DESC LIMIT $5 OFFSET $6
     ) m {_MOVEMENT_JOINS} ORDER BY m.position DESC
 """
@@ -273,12 +280,20 @@ async def list_movements(
     where: MovementFilter = EVERY_MOVEMENT,
     *,
     before: int | None = None,
+    moment: Moment | None = None,
     limit: int,
     offset: int = 0,
 ) -> list[Record]:
-    """Return movements, newest first, from before a position; ``position`` is a movement's id."""
+    """Return movements, newest first, from before a position; ``position`` is a movement's id.
+
+    With ``moment`` those that had been recorded and had happened by then, and what had become
+    of them; names are as they are now.
+    """
+    position, as_of = moment or (None, None)
+    last = 2**62 if position is None else position + 1
     parameters = [
-        tenant_id, before or 2**62, where.location_id, where.types, limit, offset
+        tenant_id, min(before or last, last), where.location_id, where.types, limit, offset,
+        position, as_of,
     ]  # fmt: skip
     if where.product_id is None:
         return await connection.fetch(_MOVEMENTS, *parameters)
@@ -287,12 +302,21 @@ async def list_movements(
 
 
 async def count_movements(
-    connection: Connection, tenant_id: int, where: MovementFilter = EVERY_MOVEMENT
+    connection: Connection,
+    tenant_id: int,
+    where: MovementFilter = EVERY_MOVEMENT,
+    *,
+    moment: Moment | None = None,
 ) -> int:
-    """Return how many movements there are; without ``types``, from the levels' own counts."""
-    if where.types is None:
+    """Return how many movements there are, or were at a moment.
+
+    Those of the present, without ``types``, are added up from the levels' own counts. All others
+    are counted.
+    """
+    if where.types is None and moment is None:
         return await connection.fetchval(_COUNT_ALL, tenant_id, *where[:2]) or 0
-    return await connection.fetchval(_COUNT_TYPES, tenant_id, *where) or 0
+    position, as_of = moment or (None, None)
+    return await connection.fetchval(_COUNT_MOVEMENTS, tenant_id, *where, position, as_of) or 0
 
 
 _COUNT_ALL: Final = """
@@ -300,10 +324,13 @@ SELECT coalesce(sum(movements), 0)::bigint FROM projections.stock_level
 WHERE tenant_id = $1 AND ($2::bigint IS NULL OR product_id = $2)
   AND ($3::bigint IS NULL OR location_id = $3)
 """
-_COUNT_TYPES: Final = """
+_COUNT_MOVEMENTS: Final = """
 SELECT count(*) FROM projections.movement
 WHERE tenant_id = $1 AND ($2::bigint IS NULL OR product_id = $2)
-  AND ($3::bigint IS NULL OR location_id = $3) AND type = ANY ($4::text[])
+  AND ($3::bigint IS NULL OR location_id = $3)
+  AND ($4::text[] IS NULL OR type = ANY ($4))
+  AND ($5::bigint IS NULL OR position <= $5)
+  AND ($6::timestamptz IS NULL OR effective_at <= $6)
 """
 
 
@@ -327,6 +354,8 @@ _EXPLAIN = f"""
         LEFT JOIN projections.movement m
             ON m.tenant_id = e.tenant_id AND m.position = e.position
         WHERE e.tenant_id = $1 AND e.stream = $2
+          AND ($6::bigint IS NULL OR e.position <= $6)
+          AND ($7::timestamptz IS NULL OR e.effective_at <= $7)
     ) history
     WHERE version < $3 ORDER BY version DESC LIMIT $5
 """
@@ -339,66 +368,25 @@ async def explain(
     location_id: int,
     *,
     before_version: int | None = None,
+    moment: Moment | None = None,
     limit: int,
 ) -> list[Record]:
-    """Return what happened to an item, newest first, with what was on hand after each event."""
-    stream = f"stock-{product_id}-{location_id}"
-    return await connection.fetch(
-        _EXPLAIN, tenant_id, stream, before_version or 2**62, location_id, limit
-    )
+    """Return what happened to an item, newest first, with what was on hand after each event.
 
-
-_AS_OF = """
-    SELECT trim_scale(coalesce(sum(moved.quantity) FILTER (WHERE account = 'unrestricted'), 0))
-               AS unrestricted,
-           trim_scale(coalesce(sum(moved.quantity) FILTER (WHERE account = 'quarantine'), 0))
-               AS quarantine,
-           trim_scale(coalesce(sum(moved.quantity) FILTER (WHERE account = 'in_transit'), 0))
-               AS in_transit
-    FROM ledger.event e
-    JOIN projections.movement m ON m.tenant_id = e.tenant_id AND m.position = e.position
-    CROSS JOIN LATERAL (VALUES
-        (m.from_account, m.from_location_id, -m.quantity),
-        (m.to_account, m.to_location_id, m.quantity)
-    ) AS moved (account, location_id, quantity)
-    WHERE e.tenant_id = $1 AND e.stream >= $2 AND e.stream < $3
-      AND moved.location_id = $4
-      AND m.effective_at <= coalesce($5, 'infinity'::timestamptz)
-      AND m.recorded_at <= coalesce($6, 'infinity'::timestamptz)
-"""
-
-
-class PastLevel(NamedTuple):
-    """What was where, as of a business time, as it was known at another."""
-
-    unrestricted: Decimal
-    quarantine: Decimal
-    in_transit: Decimal
-
-    @property
-    def on_hand(self) -> Decimal:
-        """What was on the premises, blocked or not."""
-        return self.unrestricted + self.quarantine
-
-
-async def level_as_of(
-    connection: Connection,
-    tenant_id: int,
-    product_id: int,
-    location_id: int,
-    *,
-    as_of: datetime | None = None,
-    known_at: datetime | None = None,
-) -> PastLevel:
-    """Return a level from the movements effective by ``as_of`` and recorded by ``known_at``.
-
-    None stands for all there are. It costs time in proportion to the product's history.
+    ``moment`` bounds the events; what became of them is as the connection's tables have it.
     """
-    row = await connection.fetchrow(
-        _AS_OF, tenant_id, *_streams(product_id, None), location_id, as_of, known_at
+    stream = f"stock-{product_id}-{location_id}"
+    position, as_of = moment or (None, None)
+    return await connection.fetch(
+        _EXPLAIN,
+        tenant_id,
+        stream,
+        before_version or 2**62,
+        location_id,
+        limit,
+        position,
+        as_of,
     )
-    assert row is not None, "an aggregate without GROUP BY always has a row"
-    return PastLevel(*row)
 
 
 def _streams(product_id: int, location_id: int | None) -> tuple[str, str]:

@@ -97,6 +97,53 @@ def changes_of(event: Any) -> Mapping[Place, Change]:
 _NOTHING: Final[Mapping[Place, Change]] = MappingProxyType({})
 
 
+def add_changes(totals: dict[Place, list[Any]], event: Any) -> None:
+    """Add what `changes_of` an event are to totals: the three figures, and how many changes.
+
+    It is the same sums for a fraction of the time: most tenants have no webhooks at all.
+    """
+    leg = legs(event)
+    claim = claim_of(event)
+    if leg is None:
+        if claim is not None and claim[1]:
+            total = _total(totals, (event.product_id, event.location_id))
+            total[2] += claim[1]
+            total[3] += 1
+        return
+    source, from_location_id, target, to_location_id, quantity = leg
+    from_figure, to_figure = _FIGURE.get(source), _FIGURE.get(target)
+    if from_location_id == to_location_id:
+        reserved = _ZERO if claim is None else claim[1]
+        if from_figure == to_figure and not reserved:
+            return
+        total = _total(totals, (event.product_id, to_location_id))
+        if from_figure is not None:
+            total[from_figure] -= quantity
+        if to_figure is not None:
+            total[to_figure] += quantity
+        total[2] += reserved
+        total[3] += 1
+        return
+    for figure, place, change in (
+        (from_figure, from_location_id, -quantity),
+        (to_figure, to_location_id, quantity),
+    ):
+        if figure is not None:
+            total = _total(totals, (event.product_id, place))
+            total[figure] += change
+            total[3] += 1
+
+
+_FIGURE: Final = {UNRESTRICTED: 0, QUARANTINE: 1}
+
+
+def _total(totals: dict[Place, list[Any]], place: Place) -> list[Any]:
+    total = totals.get(place)
+    if total is None:
+        total = totals[place] = [_ZERO, _ZERO, _ZERO, 0]
+    return total
+
+
 def _moved(source: str | None, target: str | None, quantity: Decimal) -> Change:
     """Return the change by a quantity that leaves one account and gets to another."""
     unrestricted = quarantine = _ZERO

@@ -21,6 +21,7 @@ from projections.webhook_facts import (
     FactKey,
     Figures,
     Place,
+    add_changes,
     changes_of,
     facts_changed,
     facts_told,
@@ -200,10 +201,9 @@ class WebhookMessages:
         sums: dict[Place, list[Any]] = {}
         for recorded in events:
             if type(recorded.event) in _STOCK_EVENTS:
-                changes = changes_of(recorded.event)
-                _add_up(sums, changes)
+                add_changes(sums, recorded.event)
                 if interested:
-                    stock[recorded.position] = changes
+                    stock[recorded.position] = changes_of(recorded.event)
         after = await _write_stock(connection, sql, tenant_id, sums)
         figures: dict[Place, Figures] = {}
         if interested:
@@ -227,18 +227,6 @@ class WebhookMessages:
         await _write_facts(connection, sql, tenant_id, fold)
         await _write_subscriptions(connection, sql, tenant_id, subscriptions)
         await _write_messages(connection, sql, tenant_id, fold.messages)
-
-
-def _add_up(sums: dict[Place, list[Any]], changes: Mapping[Place, Change]) -> None:
-    for place, change in changes.items():
-        total = sums.get(place)
-        if total is None:
-            sums[place] = [*change, 1]
-        else:
-            total[0] += change.unrestricted
-            total[1] += change.quarantine
-            total[2] += change.reserved
-            total[3] += 1
 
 
 def _before(after: Iterable[Any], sums: Mapping[Place, Sequence[Any]]) -> dict[Place, Figures]:
@@ -278,7 +266,7 @@ async def _load_facts(
     keys: dict[FactKey, None] = {}
     for recorded in events:
         if type(recorded.event) in _STOCK_EVENTS:
-            places = stock.get(recorded.position)
+            places = stock.get(recorded.position) if stock else None
             if places:
                 keys.update(dict.fromkeys(facts_told(recorded.event, places)))
         else:

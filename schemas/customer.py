@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-from schemas.address import Address
+from schemas.address import Address, KeptAddress
 from schemas.common import (
     Code,
     Command,
@@ -18,6 +18,7 @@ from schemas.common import (
     keep_exact,
     require_positive,
 )
+from schemas.personal import PERSONAL, Sealed
 
 CustomerType = Literal["retail", "wholesale", "b2b"]
 AddressType = Literal["billing", "shipping"]
@@ -34,13 +35,14 @@ class _CustomerFields(Command, frozen=True, kw_only=True):
     of the customer's orders that come without a price.
     """
 
-    name: Name
-    email: ShortText | None = None
-    phone: ShortText | None = None
-    company: ShortText | None = None
+    name: Annotated[Name, PERSONAL]
+    email: Annotated[ShortText | None, PERSONAL] = None
+    phone: Annotated[ShortText | None, PERSONAL] = None
+    company: Annotated[ShortText | None, PERSONAL] = None
     customer_type: CustomerType = "retail"
     code: Code | None = None
     price_tier_id: Id | None = None
+    sealed: Sealed | msgspec.UnsetType = msgspec.UNSET
 
 
 class CustomerAddress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -77,28 +79,51 @@ class AddCustomerAddress(Command, frozen=True, kw_only=True):
 
 CustomerCommand = RegisterCustomer | ReviseCustomer | AddCustomerAddress
 
+
+class EraseCustomer(Command, frozen=True, kw_only=True):
+    """Erase a customer's personal data: the keys that open it are destroyed with this command.
+
+    ``reason`` stays readable, so it must not be personal itself.
+    """
+
+    TYPE: ClassVar[str] = "EraseCustomer"
+    customer_id: Id
+    reason: ShortText | None = None
+
+
 # --- customers: events ------------------------------------------------------------------
 
 
 class _CustomerFacts(Event, frozen=True, kw_only=True):
+    """``subject`` names the key of the sealed texts; ``email_key`` stands for the e-mail address,
+    which is unique. Both are missing where the texts were not sealed yet."""
+
     customer_id: int
-    name: str
-    email: str | None = None
-    phone: str | None = None
-    company: str | None = None
+    name: Annotated[str, PERSONAL]
+    email: Annotated[str | None, PERSONAL] = None
+    phone: Annotated[str | None, PERSONAL] = None
+    company: Annotated[str | None, PERSONAL] = None
     customer_type: CustomerType = "retail"
     code: str | None = None
     price_tier_id: int | None = None
+    subject: str | None = None
+    email_key: str | None = None
 
 
 class CustomerRegistered(_CustomerFacts, frozen=True, kw_only=True):
+    """Somebody who buys; personal texts are sealed."""
+
     TYPE: ClassVar[str] = "CustomerRegistered"
+    SCHEMA_VERSION: ClassVar[int] = 2
+    READS_FROM: ClassVar[int] = 1
 
 
 class CustomerRevised(_CustomerFacts, frozen=True, kw_only=True):
     """The whole of what is said of the customer from now on, besides addresses."""
 
     TYPE: ClassVar[str] = "CustomerRevised"
+    SCHEMA_VERSION: ClassVar[int] = 2
+    READS_FROM: ClassVar[int] = 1
 
 
 class CustomerAddressAdded(Event, frozen=True, kw_only=True):
@@ -111,11 +136,19 @@ class CustomerAddressAdded(Event, frozen=True, kw_only=True):
     customer_id: int
     address_id: int
     type: AddressType
-    address: Address
+    address: KeptAddress
     is_default: bool = False
 
 
-CustomerEvent = CustomerRegistered | CustomerRevised | CustomerAddressAdded
+class CustomerErased(Event, frozen=True, kw_only=True):
+    """The keys of the customer's personal data are destroyed: nobody can read it any more."""
+
+    TYPE: ClassVar[str] = "CustomerErased"
+    customer_id: int
+    reason: str | None = None
+
+
+CustomerEvent = CustomerRegistered | CustomerRevised | CustomerAddressAdded | CustomerErased
 
 # --- price tiers ------------------------------------------------------------------------
 

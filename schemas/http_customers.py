@@ -54,7 +54,10 @@ class NewCustomerBody(CustomerBody, frozen=True, kw_only=True):
 
 
 class CustomerRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A customer in a list. Cancelled orders, and cancelled parts of orders, do not count."""
+    """A customer in a list. Cancelled orders, and cancelled parts of orders, do not count.
+
+    With ``erased_at`` the customer was erased then: personal texts read ``[erased]``.
+    """
 
     id: int
     name: str
@@ -67,6 +70,7 @@ class CustomerRow(msgspec.Struct, frozen=True, kw_only=True):
     total_orders: int
     total_spent: Money
     created_at: datetime
+    erased_at: datetime | None
 
 
 class CustomersReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +116,7 @@ class CustomerReply(msgspec.Struct, frozen=True, kw_only=True):
     last_order_at: datetime | None
     addresses: list[AddressRow]
     created_at: datetime
+    erased_at: datetime | None
     version: int
 
 
@@ -140,6 +145,21 @@ class AddressAddedReply(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None
     phone: str | None
     is_default: bool
+
+
+class EraseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why a customer is erased. It stays readable: nothing personal belongs in it."""
+
+    reason: ShortText | None = None
+
+
+class CustomerErasedReply(msgspec.Struct, frozen=True, kw_only=True):
+    """``plain_events`` counts the events that tell of the customer in plain text, because they are
+    older than sealing is: the log cannot be changed, so these stay readable in it."""
+
+    id: int
+    message: str
+    plain_events: int
 
 
 class PriceTierRow(msgspec.Struct, frozen=True, kw_only=True):

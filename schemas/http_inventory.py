@@ -288,7 +288,8 @@ class ExternalInventoryReply(msgspec.Struct, frozen=True, kw_only=True):
 class StockLevelReply(msgspec.Struct, frozen=True, kw_only=True):
     """One SKU at one location, or in all of them. ``version`` is of the one location's stream.
 
-    Of the past, with ``as_of`` or ``known_at``, what was reserved is not known.
+    Of the past, with ``as_of`` or ``known_at``, ``position`` is that of what was known, and there
+    is no version.
     """
 
     sku: str
@@ -296,11 +297,11 @@ class StockLevelReply(msgspec.Struct, frozen=True, kw_only=True):
     location: str | None
     location_id: int | None
     on_hand: Quantity
-    available: Quantity | None
-    reserved: Quantity | None
+    available: Quantity
+    reserved: Quantity
     quarantined: Quantity
     in_transit: Quantity
     as_of: datetime | None
-    known_at: datetime | None
+    known_at: datetime | int | None
     position: int
     version: int | None

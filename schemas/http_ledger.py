@@ -28,6 +28,22 @@ class CommandItem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     idempotency_key: IdempotencyKey | None = None
 
 
+class KnownReply(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a moment of the past is prepared: ``folded`` is the position that is reached.
+
+    ``reason`` says why one has failed.
+    """
+
+    position: int
+    as_of: datetime | msgspec.UnsetType = msgspec.UNSET
+    state: Literal["waiting", "building", "ready", "failed"]
+    folded: int
+    percent: int
+    requested_at: datetime
+    ready_at: datetime | None
+    reason: str | None
+
+
 class RecordedRef(msgspec.Struct, frozen=True, kw_only=True):
     position: int
     type: str

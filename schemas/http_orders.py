@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from schemas.address import Address
+from schemas.address import Address, KeptAddress
 from schemas.common import Code, Id, Instant, LongText, ShortText, Sku
 from schemas.http_common import Money, Quantity
 from schemas.order import (
@@ -147,7 +147,7 @@ class OrdersReply(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: str | None = None
 
 
-class OrderAddress(Address, frozen=True, kw_only=True, omit_defaults=True):
+class OrderAddress(KeptAddress, frozen=True, kw_only=True, omit_defaults=True):
     """Where the goods go; what was not said is left out."""
 
 

@@ -5,12 +5,12 @@ fulfilled. ``open`` is what is neither reserved nor gone: a backorder.
 """
 
 from decimal import Decimal
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
-from schemas.address import Address
+from schemas.address import Address, KeptAddress
 from schemas.common import (
     Code,
     Command,
@@ -25,9 +25,12 @@ from schemas.common import (
     require_one,
     require_positive,
 )
+from schemas.personal import PERSONAL
 from schemas.stock import LotPart, Lots, Serials, Unit
 
 OrderStatus = Literal["pending", "paid", "fulfilling", "fulfilled", "shipped", "cancelled"]
+OPEN_STATUSES: Final[tuple[OrderStatus, ...]] = ("pending", "paid", "fulfilling")
+"""Those of an order of which something is still to go out."""
 Channel = Literal["manual", "api", "pos", "b2b"]
 AllocationRule = Literal["named", "default", "most_stock", "split"]
 PriceSource = Literal["given", "tier", "listing", "list"]
@@ -76,13 +79,13 @@ class PlaceOrder(Command, frozen=True, kw_only=True):
     shipping_address: Address | None = None
     effective_at: Instant | None = None
     reference: ShortText | None = None
-    notes: LongText | None = None
+    notes: Annotated[LongText | None, PERSONAL] = None
 
 
 class _OfOrder(Command, frozen=True, kw_only=True):
     order_id: Id
     effective_at: Instant | None = None
-    notes: LongText | None = None
+    notes: Annotated[LongText | None, PERSONAL] = None
 
 
 class ChangeOrderStatus(_OfOrder, frozen=True, kw_only=True):
@@ -126,7 +129,7 @@ class CancelOrderLines(_OfOrder, frozen=True, kw_only=True):
 
     TYPE: ClassVar[str] = "CancelOrderLines"
     lines: _Lines = ()
-    reason: ShortText | None = None
+    reason: Annotated[ShortText | None, PERSONAL] = None
 
 
 class CancelFulfilment(_OfOrder, frozen=True, kw_only=True):
@@ -143,7 +146,7 @@ class ReturnOrder(_OfOrder, frozen=True, kw_only=True):
     lines: _SomeLines
     disposition: ReturnDisposition = "quarantine"
     location_id: Id | None = None
-    reason: ShortText | None = None
+    reason: Annotated[ShortText | None, PERSONAL] = None
 
 
 class AllocateBackorder(_OfOrder, frozen=True, kw_only=True):
@@ -216,14 +219,14 @@ class OrderPlaced(Event, frozen=True, kw_only=True):
     customer_id: int | None = None
     location_id: int | None = None
     considered: tuple[Considered, ...] = ()
-    shipping_address: Address | None = None
+    shipping_address: KeptAddress | None = None
     reference: str | None = None
-    notes: str | None = None
+    notes: Annotated[str | None, PERSONAL] = None
 
 
 class _OrderEvent(Event, frozen=True, kw_only=True):
     order_id: int
-    notes: str | None = None
+    notes: Annotated[str | None, PERSONAL] = None
 
 
 class OrderPaid(_OrderEvent, frozen=True, kw_only=True):
@@ -284,7 +287,7 @@ class OrderLinesCancelled(_OrderEvent, frozen=True, kw_only=True):
 
     TYPE: ClassVar[str] = "OrderLinesCancelled"
     lines: tuple[CancelledLine, ...]
-    reason: str | None = None
+    reason: Annotated[str | None, PERSONAL] = None
     complete: bool = False
 
 
@@ -293,7 +296,7 @@ class OrderCancelled(_OrderEvent, frozen=True, kw_only=True):
 
     TYPE: ClassVar[str] = "OrderCancelled"
     lines: tuple[CancelledLine, ...]
-    reason: str | None = None
+    reason: Annotated[str | None, PERSONAL] = None
 
 
 class ReturnedLine(MovedLine, frozen=True, kw_only=True):
@@ -314,7 +317,7 @@ class OrderReturned(_OrderEvent, frozen=True, kw_only=True):
     return_number: int
     lines: tuple[ReturnedLine, ...]
     disposition: ReturnDisposition
-    reason: str | None = None
+    reason: Annotated[str | None, PERSONAL] = None
 
 
 class BackorderAllocated(_OrderEvent, frozen=True, kw_only=True):

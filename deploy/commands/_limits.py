@@ -6,22 +6,30 @@ from api import (
     auth,
     credentials,
     endpoint,
+    explain,
     ingestion,
     large_body,
     ledger_events,
     query,
     reads,
+    reply,
     stock,
+    table_exports,
+    tabular,
+    tabular_files,
+    tabular_reply,
     usage,
     users,
     writes,
 )
+from api.house import EXPORTS_MAX
 from api.imports import tables, xlsx_worker
 from api.webhook_log import HEAD_BYTES
-from deploy import http_server
+from deploy import charts, http_server
 from deploy.settings import Settings
 from ledger import feed
 from ledger.domain import posting
+from projections import explaining, explaining_fold, known_snapshots
 from schemas.common import FRACTION_DIGITS_MAX, INTEGER_DIGITS_MAX
 
 _KIB: Final = 1 << 10
@@ -65,6 +73,10 @@ silently. A name in parentheses is a [setting](settings.md), whose default is sh
 - `Idempotency-Key`: 1 to 255 printable ASCII characters. The response is kept under it for
   {default.idempotency_days} days (`idempotency_days`).
 - `min_position`: is waited for up to {reads.MIN_POSITION_WAIT_S:.0f} seconds; then 412.
+- `known_at`, `as_of` of lists and reports: up to {known_snapshots.FOLDED_AT_ONCE_MAX:,} events are
+  folded within the request. Of more, the moment is prepared first, and kept:
+  {known_snapshots.KEPT_MAX} of a tenant, each for {known_snapshots.UNREAD_S // 3600} hours since it
+  was last read, or {known_snapshots.IN_USE_S} seconds where another needs the room; else 503.
 - `X-Request-ID`: 1 to 128 letters, digits, dots, underscores, colons and hyphens. Another one is
   replaced by one of the service's own.
 
@@ -72,13 +84,36 @@ silently. A name in parentheses is a [setting](settings.md), whose default is sh
 
 - Rows a page: {query.LIMIT.default} unless said, {query.LIMIT.maximum} at most. Pages: up to number
   {query.PAGE_MAX:,}; a cursor goes on without end.
-- Events a page: 100 unless said, {feed.READ_LIMIT_MAX:,} at most; as lines (NDJSON), all unless
-  said. A page of filtered events looks through {feed.SCAN_POSITIONS_MAX:,} positions, and
+- Events a page: 100 unless said, {feed.READ_LIMIT_MAX:,} at most, and
+  {feed.PAGE_BYTES_MAX // _MIB} MiB of what they say; as lines (NDJSON), all unless said.
+  A page of filtered events looks through {feed.SCAN_POSITIONS_MAX:,} positions, and
   `next_after` goes on from there.
-- Steps of an explanation a page: 100 unless said, 1,000 at most.
+- Steps of an explanation a page: 100 unless said, 1,000 at most. Of one of any read model:
+  {explain.STEPS_DEFAULT} unless said, {explaining.STEPS_MAX} at most; a page looks through
+  {explaining_fold.SCANNED_MAX:,} events, or {explaining_fold.SCANNED_BYTES_MAX // _MIB} MiB of
+  them, goes through up to {explaining.WALKED_MAX:,} one by one, and `next_before` goes on from
+  there. Events that a request folds for it: {explaining.FOLDED_MAX:,}; `stockledger explain` has
+  no such bound. {explain.AT_ONCE_MAX} are made at a time in a process; the others wait.
 - Locations that one SKU's stock is added up over: {stock.LOCATIONS_MAX:,}.
 - Users listed, and API keys listed: {users.USERS_LISTED_MAX:,}.
-- Clients that follow the log live: {ledger_events.FOLLOWERS_MAX} a process; then 503.
+- Parquet files that are made: {EXPORTS_MAX} a process at a time; then 503. One may take
+  {table_exports.EXPORT_SECONDS_MAX:.0f} seconds. One of the log holds
+  {table_exports.EXPORT_EVENTS_MAX:,} events at most; a table is whole.
+- Clients that follow the log live: {ledger_events.FOLLOWERS_MAX} a process; then 503. There is a
+  comment every {ledger_events.HEARTBEAT_S:.0f} seconds in which nothing happens. Any stream is cut
+  off whose client takes no more of it for {reply.STALLED_S:.0f} seconds.
+
+## Tables
+
+- A list or report as CSV or XLSX: {tabular_reply.TABLES_AT_ONCE_MAX} at a time and process; then
+  503 with `Retry-After`. Its rows are read {tabular.PAGE_ROWS:,} at a time, those of the past
+  {tabular.PAST_PAGE_ROWS:,}, within {tabular_reply.TABLE_SECONDS_MAX:.0f} seconds.
+- A CSV that is read more slowly than it is made: {tabular_reply.AHEAD_BYTES_MAX // _MIB} MiB of it
+  wait on the disk; then it is made no faster than it is read.
+- A sheet of an XLSX: {tabular_files.SHEET_ROWS_MAX - 1:,} rows; a cell:
+  {tabular_files.CELL_CHARACTERS_MAX:,} characters. More is refused with 413. Numbers of more than
+  {tabular_files.EXACT_DIGITS} digits are text.
+- A chart: {charts.POINTS_MAX:,} periods; {charts.LINES_MAX} locations have a line of their own.
 
 ## Commits
 

@@ -24,8 +24,11 @@ class _RateColumn(ProgressColumn):
         return Text("" if speed is None else f"{speed:,.0f}/s")
 
 
-def event_progress(console: Console) -> Progress:
-    """Return a bar that shows events done, events a second, and the time left."""
+def event_progress(console: Console, *, transient: bool = False) -> Progress:
+    """Return a bar that shows events done, events a second, and the time left.
+
+    One that is ``transient`` is gone when it is done.
+    """
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -34,11 +37,15 @@ def event_progress(console: Console) -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
+        transient=transient,
     )
 
 
-def byte_progress(console: Console) -> Progress:
-    """Return a bar that shows bytes done, bytes a second, and the time left."""
+def byte_progress(console: Console, *, transient: bool = False) -> Progress:
+    """Return a bar that shows bytes done, bytes a second, and the time left.
+
+    One that is ``transient`` is gone when it is done.
+    """
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -47,4 +54,5 @@ def byte_progress(console: Console) -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
+        transient=transient,
     )

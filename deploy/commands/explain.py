@@ -1,4 +1,4 @@
-"""`stockledger explain`: the movements behind a stock figure."""
+"""`stockledger explain`: the events behind a stock figure, or behind any figure of a read model."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -11,23 +11,42 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from api.problems import Problem
+from deploy.commands._explaining import (
+    figure_of,
+    show_row,
+    show_steps,
+    steps_json,
+    title_of,
+)
+from deploy.commands._moments import POINT, TIME, moment_at
+from deploy.commands._progress import event_progress
 from deploy.commands._tenants import tenant_named
 from deploy.running import run
-from deploy.settings import Settings, load_settings
+from deploy.settings import Settings
 from deploy.wiring import open_ledger
 from ledger.aliases import LOCATION, SKU, fold
 from ledger.store import tenant_transaction
-from projections import stock_queries
+from projections import explaining
 from projections.aliases import find_aliases
+from projections.explaining_fold import Explanation
+from projections.figures import Figure
+from projections.past import Moment
+from projections.stock_explained import ItemExplained, explain_item
 
 _LIMIT_MAX: Final = 10_000
 _WIDE_COLUMNS: Final = 110
 
 
 @click.command()
-@click.argument("sku")
-@click.argument("location")
+@click.argument("what", metavar="SKU|TABLE")
+@click.argument("rest", metavar="[LOCATION|COLUMN=VALUE...]", nargs=-1)
 @click.option("--tenant", metavar="SLUG", help="Whose ledger; the first one's if not said.")
+@click.option("--as-of", type=TIME, help="Of what had happened in the world by this time.")
+@click.option("--known-at", type=POINT, help="Of what had been recorded by this position or time.")
+@click.option(
+    "--before", type=click.IntRange(min=1), help="Of a TABLE: only steps before this position."
+)
 @click.option(
     "--limit",
     type=click.IntRange(1, _LIMIT_MAX),
@@ -35,19 +54,122 @@ _WIDE_COLUMNS: Final = 110
     show_default=True,
     help="How many of the newest events to show.",
 )
-def command(sku: str, location: str, tenant: str | None, limit: int) -> None:
-    """Show the events behind what is on hand of SKU at LOCATION (its code), newest last."""
-    settings = load_settings()
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Of a TABLE: how it is printed.",
+)
+@click.pass_obj
+def command(
+    settings: Settings,
+    what: str,
+    rest: tuple[str, ...],
+    tenant: str | None,
+    as_of: datetime | None,
+    known_at: int | datetime | None,
+    before: int | None,
+    limit: int,
+    form: str,
+) -> None:
+    """Show the events that made a figure, newest last, with running values.
+
+    SKU LOCATION: what is on hand of a SKU at a location (its code), movement by movement.
+
+    TABLE COLUMN=VALUE…: a row of any read model, named by its key, such as `stock_level sku=MUG
+    location=MAIN` or `sales_order order_id=7`; with a part of the key, the sum of its rows:
+    `cost_day sku=MUG day_from=2026-05-01 day_to=2026-05-31` is the cost of goods sold of a month.
+    The tables are in GET /api/ledger/read-models and in docs/reference/tables.md.
+    """
+    console = Console(highlight=False)
     try:
-        level, rows = run(settings, _read(settings, sku, location, tenant, limit))
-    except LookupError as error:
+        if len(rest) == 1 and "=" not in rest[0]:
+            moment, item = run(
+                settings, _read_item(settings, what, rest[0], tenant, known_at, as_of, limit)
+            )
+            _show(console, what, rest[0], moment, item, limit)
+            return
+        figure, moment, made = run(
+            settings, _read(settings, what, rest, tenant, known_at, as_of, before, limit)
+        )
+    except (LookupError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    _show(Console(), sku, location, level, rows, limit)
+    except Problem as problem:
+        raise click.ClickException(problem.detail) from problem
+    if form == "json":
+        shown = {
+            "table": figure.model.table,
+            "known_position": moment.position,
+            "as_of": moment.as_of,
+            "figure": made.figure,
+            "brought_forward": made.brought_forward,
+            "steps": steps_json(made),
+            "next_before": made.before,
+        }
+        click.echo(msgspec.json.format(msgspec.json.encode(shown)).decode())
+        return
+    console.print(f"{title_of(figure)}{_at(moment)}", markup=False, style="bold")
+    if not made.steps and made.before is None:
+        console.print("Nothing has ever changed it.")
+        return
+    show_steps(console, figure, made)
+    if made.before is not None:
+        console.print(f"There is more before that: --limit, or --before {made.before}.")
+    if before is None:
+        show_row(console, made.figure)
+
+
+def _at(moment: Moment) -> str:
+    as_of = "" if moment.as_of is None else f", as of {moment.as_of:%Y-%m-%d %H:%M:%S}Z"
+    return f": known at position {moment.position:,}{as_of}"
 
 
 async def _read(
-    settings: Settings, sku: str, location: str, tenant: str | None, limit: int
-) -> tuple[Any, list[Any]]:
+    settings: Settings,
+    table: str,
+    pairs: tuple[str, ...],
+    tenant: str | None,
+    known_at: int | datetime | None,
+    as_of: datetime | None,
+    before: int | None,
+    limit: int,
+) -> tuple[Figure, Moment, Explanation]:
+    async with open_ledger(settings) as house:
+        tenant_id = await tenant_named(house.pool, tenant)
+        async with tenant_transaction(
+            house.pool, tenant_id, isolation="repeatable read"
+        ) as connection:
+            figure = await figure_of(connection, tenant_id, table, pairs)
+            moment = await moment_at(connection, tenant_id, known_at, as_of)
+            with event_progress(Console(stderr=True), transient=True) as progress:
+                task = progress.add_task("events", total=None)
+                made = await explaining.explain(
+                    connection,
+                    tenant_id,
+                    figure,
+                    moment,
+                    before=before,
+                    limit=limit,
+                    folded_max=None,
+                    progress=lambda done, of: progress.update(task, completed=done, total=of),
+                )
+            return figure, moment, made
+
+
+# --- the quick form: a SKU at a location ----------------------------------------------------
+
+
+async def _read_item(
+    settings: Settings,
+    sku: str,
+    location: str,
+    tenant: str | None,
+    known_at: int | datetime | None,
+    as_of: datetime | None,
+    limit: int,
+) -> tuple[Moment | None, ItemExplained]:
     async with open_ledger(settings) as house:
         tenant_id = await tenant_named(house.pool, tenant)
         async with tenant_transaction(
@@ -59,20 +181,32 @@ async def _read(
                 if alias not in ids:
                     raise LookupError(f"there is no {alias[0]} {said!r}; check the spelling")
             product_id, location_id = ids[wanted[0]], ids[wanted[1]]
-            level = await stock_queries.level_of(connection, tenant_id, product_id, location_id)
-            rows = await stock_queries.explain(
-                connection, tenant_id, product_id, location_id, limit=limit + 1
+            moment = None
+            if known_at is not None or as_of is not None:
+                moment = await moment_at(connection, tenant_id, known_at, as_of)
+            return moment, await explain_item(
+                connection, tenant_id, product_id, location_id, moment, limit=limit + 1
             )
-            return level, rows
 
 
 def _show(
-    console: Console, sku: str, location: str, level: Any, newest_first: list[Any], limit: int
+    console: Console,
+    sku: str,
+    location: str,
+    moment: Moment | None,
+    item: ItemExplained,
+    limit: int,
 ) -> None:
+    level, newest_first = item
     if level is None:
-        console.print(f"Nothing has ever happened to {sku} at {location}.")
+        by_then = "" if moment is None else " by then"
+        console.print(f"Nothing has ever happened to {sku} at {location}{by_then}.", markup=False)
         return
-    console.print(f"{level['sku']} at {level['location_code']}", markup=False, style="bold")
+    console.print(
+        f"{level['sku']} at {level['location_code']}{'' if moment is None else _at(moment)}",
+        markup=False,
+        style="bold",
+    )
     is_wide = console.width >= _WIDE_COLUMNS
     grid = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     grid.add_column("position", justify="right", no_wrap=True)

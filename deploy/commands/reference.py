@@ -7,11 +7,9 @@ committed pages to what this makes.
 
 import inspect
 import json
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from enum import Enum
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -25,14 +23,15 @@ from api.ledger_commands import CLIENT_COMMANDS
 from api.openapi import problem_codes
 from api.problems import KINDS, all_refusals, kind_of, type_uri
 from deploy.commands._asyncapi import asyncapi_text
+from deploy.commands._cli_page import cli_page
 from deploy.commands._limits import limits_page
+from deploy.commands._pages import MADE, page, plain
+from deploy.commands._tables_page import tables_page
 from deploy.commands.settings import markdown
 from deploy.settings import Settings
 from ledger.domain.decision import Refusal
 from ledger.domain.registry import COMMANDS
 from ledger.mapper import EVENT_TYPES
-
-MADE: Final = "Made by `stockledger reference --write docs/reference` from the code.\n"
 
 # What problems that are no refusals carry besides the members that all have.
 _MEMBERS: Final[Mapping[str, str]] = {
@@ -49,6 +48,8 @@ _MEMBERS: Final[Mapping[str, str]] = {
     "outcome_unknown": "header `Retry-After`",
     "too_many_attempts": "header `Retry-After`",
     "too_many_followers": "header `Retry-After`",
+    "too_many_tables": "header `Retry-After`",
+    "table_too_large": "`limit`: how many rows, or characters of a cell, there is room for",
     "unauthenticated": "header `WWW-Authenticate`",
     "method_not_allowed": "header `Allow`",
 }
@@ -87,6 +88,7 @@ _SAMPLES: Final[Mapping[str, Any]] = {
     "allowed": ("fulfilled", "cancelled"),
     "open_lines": ((1042001, Decimal(2)),),
     "order_items": (1042001, 1042002),
+    "orders": (1042, 1051),
     "purchase_order_id": 88,
     "purchase_order_items": (88001, 88002),
     "purchase_order_status": "sent",
@@ -122,7 +124,8 @@ def shape(kind: shapes.Type) -> str:
     """Return a field's type in words."""
     match kind:
         case shapes.Metadata():
-            return shape(kind.type)
+            words = shape(kind.type)
+            return f"{words}, personal" if (kind.extra or {}).get("personal") else words
         case shapes.UnionType():
             words = [shape(member) for member in kind.types if not _is_null(member)]
             return " or ".join(dict.fromkeys(words))
@@ -150,6 +153,12 @@ def shape(kind: shapes.Type) -> str:
             return f"object with {members}"
         case _:
             return "anything"
+
+
+def _is_for_nobody(kind: shapes.Type) -> bool:
+    """Tell whether no client can send a field, since nothing decodes to it."""
+    members = kind.types if isinstance(kind, shapes.UnionType) else (kind,)
+    return any(isinstance(member, shapes.CustomType) for member in members)
 
 
 def _is_null(kind: shapes.Type) -> bool:
@@ -186,6 +195,8 @@ def _fields(kind: type[msgspec.Struct]) -> Iterator[str]:
     yield "|---|---|---|"
     # What must be said comes first.
     for field in sorted(described.fields, key=lambda field: not field.required):
+        if _is_for_nobody(field.type):
+            continue
         yield f"| `{field.encode_name}` | {shape(field.type)} | {_default(field)} |"
 
 
@@ -196,12 +207,7 @@ def _documented(kind: type[Any]) -> list[str]:
         text = each.__dict__.get("__doc__")
         if text and (each is kind or each.__name__ in _TELLING):
             paragraphs += inspect.cleandoc(text).split("\n\n")
-    return [_plain(paragraph) for paragraph in paragraphs]
-
-
-def _plain(text: str) -> str:
-    """Return a docstring's text as Markdown in one line."""
-    return " ".join(re.sub(r"``(.+?)``", r"`\1`", text).split())
+    return [plain(paragraph) for paragraph in paragraphs]
 
 
 # --- pages ------------------------------------------------------------------------------
@@ -217,14 +223,15 @@ def commands_page() -> str:
         '`{"type": …, "data": {…}}`; the others belong to routes of their own. A decimal is a',
         "JSON number or a string, exact, with at most 12 digits before the point and 6 behind.",
         "Unknown fields are refused. A product is named by `product_id` or `sku`, a location by",
-        "`location_id` or `location` (its code): give one of each pair.",
+        "`location_id` or `location` (its code): give one of each pair. A text that is *personal*",
+        "is [sealed](../concepts/erasure.md).",
     ]
     for name, kind in COMMANDS.items():
         lines += ["", f"## {name}", ""]
         lines += [line for text in _documented(kind) for line in (text, "")]
         lines += ["*Bulk.*" if name in CLIENT_COMMANDS else "*By its own route or tool only.*", ""]
         lines += _fields(kind)
-    return _page(lines)
+    return page(lines)
 
 
 def events_page() -> str:
@@ -242,13 +249,15 @@ def events_page() -> str:
         "The quantity of a stock event is in the product's own unit and above zero unless the",
         "text says otherwise; `entered_quantity` and `unit` are what the client said where that",
         "was in another unit. The accounts are told of in [movements](../concepts/movements.md).",
+        "",
+        "A text that is *personal* is stored [sealed](../concepts/erasure.md), as a token.",
     ]
     for name, kind in EVENT_TYPES.items():
         lines += ["", f"## {name}", ""]
         lines += [line for text in _documented(kind) for line in (text, "")]
         lines += [f"Schema version {kind.SCHEMA_VERSION}.", ""]
         lines += _fields(kind)
-    return _page(lines)
+    return page(lines)
 
 
 def errors_page() -> str:
@@ -287,7 +296,7 @@ def errors_page() -> str:
             *(line for text in _documented(refusal) for line in (text, "")),
             f"> {_sample(refusal).detail()}",
         ]
-    return _page(lines)
+    return page(lines)
 
 
 def _sample(kind: type[Refusal]) -> Refusal:
@@ -325,12 +334,12 @@ def routes_page() -> str:
         for endpoint in listed:
             if endpoint.tag == tag:
                 lines += _route(endpoint)
-    return _page(lines)
+    return page(lines)
 
 
 def _route(endpoint: Endpoint) -> Iterator[str]:
     yield from ("", f"### {endpoint.method} {_path(endpoint)}", "")
-    yield _plain(endpoint.description)
+    yield plain(endpoint.description)
     yield ""
     if endpoint.is_public:
         yield "- Public."
@@ -394,6 +403,8 @@ def _reply(reply: Any) -> str:
 def _query_type(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return "one of " + ", ".join(f"`{value}`" for value in schema["enum"])
+    if "anyOf" in schema:
+        return ", or ".join(_query_type(one) for one in schema["anyOf"])
     if schema["type"] == "integer":
         return _bounded("whole number", schema["minimum"], schema["maximum"])
     if schema.get("format") == "date-time":
@@ -409,63 +420,6 @@ def _code(value: object) -> str:
     return "" if value is None else f"`{value}`"
 
 
-def cli_page() -> str:
-    """Return ``cli.md``: every command of the command line."""
-    from deploy.cli import group
-
-    lines = [
-        "# Command line",
-        "",
-        MADE,
-        "`.venv/bin/stockledger` in a checkout. Every command reads the [settings](settings.md),",
-        "and works with the service running or not: it attaches to the service's database, or",
-        "starts the embedded one for as long as it takes. `--help` says the same as this page.",
-    ]
-    context = click.Context(group, info_name="stockledger")
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        assert command is not None
-        lines += _command_lines(f"stockledger {name}", command)
-    return _page(lines)
-
-
-def _command_lines(path: str, command: click.Command) -> Iterator[str]:
-    yield from ("", f"## {path}", "", _plain(command.help or ""))
-    if isinstance(command, click.Group):
-        for name, inner in command.commands.items():
-            yield from _command_lines(f"{path} {name}", inner)
-        return
-    arguments = [each for each in command.params if isinstance(each, click.Argument)]
-    words = [_argument(each) for each in arguments]
-    yield from ("", f"    {' '.join([path, '[OPTIONS]', *words])}")
-    options = [each for each in command.params if isinstance(each, click.Option)]
-    if options:
-        yield from ("", "| option | default | what it is |", "|---|---|---|")
-    for option in options:
-        value = "" if option.is_flag else f" {option.metavar or _value_of(option)}"
-        shown = f"`{option.opts[0]}{value}`"
-        required = "required" if option.required else _option_default(option)
-        yield f"| {shown} | {required} | {_plain(option.help or '')} |"
-
-
-def _argument(argument: click.Argument) -> str:
-    name = argument.metavar or (argument.name or "").upper()
-    return f"[{name}]..." if argument.nargs == -1 and not argument.metavar else name
-
-
-def _value_of(option: click.Option) -> str:
-    if isinstance(option.type, click.Choice):
-        return "{" + ",".join(str(choice) for choice in option.type.choices) + "}"
-    return "NUMBER" if "integer" in option.type.name else option.type.name.upper()
-
-
-def _option_default(option: click.Option) -> str:
-    value = option.default
-    if option.is_flag or value is None or value == "" or isinstance(value, Enum):
-        return ""
-    return f"`{value}`" if isinstance(value, str | int) else ""
-
-
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "asyncapi.json": asyncapi_text,
     "cli.md": cli_page,
@@ -475,13 +429,8 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "limits.md": limits_page,
     "routes.md": routes_page,
     "settings.md": markdown,
+    "tables.md": tables_page,
 }
-
-
-def _page(lines: Sequence[str] | Iterable[str]) -> str:
-    """Return lines as a page, with no more than one empty line between any two."""
-    text = "\n".join(lines)
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 @click.command("reference")

@@ -21,24 +21,30 @@ from deploy.commands._tenants import tenant_named
 from deploy.running import run
 from deploy.settings import Settings, load_settings
 from deploy.wiring import open_ledger
-from ledger.notes import VerifierKey
-from ledger.offline import RECEIPT_MARK, check_log, check_receipt, read_checkpoints
+from ledger.notes import Checkpoint, VerifierKey
+from ledger.offline import (
+    PARQUET_MARK,
+    RECEIPT_MARK,
+    Checked,
+    Finding,
+    check_log,
+    check_receipt,
+    read_checkpoints,
+)
 from projections.verify import Verdict, verify
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.argument(
-    "file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+@click.argument("file", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option("--tenant", metavar="SLUG", help="Whose ledger; everybody's if not said.")
 @click.option(
     "--checkpoint",
     "notes",
     type=_FILE,
-    help="For an export: the signed checkpoints, a note or a line of JSON each; those beside it "
-    "(FILE.checkpoints) if not said.",
+    help="For an export: the signed checkpoints, a note or a line of JSON each; those that were "
+    "exported with it (FILE.checkpoints, FOLDER/_checkpoints) if not said.",
 )
 @click.option(
     "--key",
@@ -57,9 +63,9 @@ def command(
 ) -> None:
     """Prove that log, tree, read models and stock figures agree. The service may go on.
 
-    With FILE, an export of a log or an event's receipt, prove that against signed checkpoints,
-    with no database and no service: every edit, insertion, deletion, reorder, and truncation is
-    found, and told where.
+    With FILE, an export of a log (lines of JSON; a folder of Parquet, or one such file) or an
+    event's receipt, prove that against signed checkpoints, with no database and no service: every
+    edit, insertion, deletion, reorder, and truncation is found, and told where.
 
     Ends with 1 when anything is not as it should be.
     """
@@ -92,39 +98,23 @@ def _verify_file(
     console = Console(highlight=False, soft_wrap=True)
     try:
         trusted = [VerifierKey.parse(key) for key in keys]
-        with file.open("rb") as opened:
-            is_receipt = opened.read(len(RECEIPT_MARK)) == RECEIPT_MARK
-        if is_receipt:
+        begin = b"" if file.is_dir() else _beginning(file)
+        if begin.startswith(RECEIPT_MARK):
             event = check_receipt(file.read_bytes(), trusted)
             console.print(
                 f"[bold green]The event at position {event.position:,}, {event.type}, is in the "
                 f"log that was signed, as it is in this file.[/]"
             )
             return
-        beside = notes or file.with_name(f"{file.name}.checkpoints")
-        if not beside.exists():
-            raise click.UsageError(f"there is no {beside}; name the checkpoints with --checkpoint")
-        checkpoints = read_checkpoints(beside.read_text(encoding="utf-8"), trusted)
-        size = file.stat().st_size
-        with file.open("rb") as lines, byte_progress(console) as progress:
-            task = progress.add_task(file.name, total=size)
-            checked = check_log(
-                lines,
-                checkpoints,
-                tenant_id,
-                lambda _: progress.update(task, completed=lines.tell()),
-            )
-            progress.update(task, completed=size)
+        checkpoints = read_checkpoints(_notes_of(file, notes), trusted)
+        if file.is_dir() or begin.startswith(PARQUET_MARK):
+            checked = _check_parquet(console, file, checkpoints, tenant_id)
+        else:
+            checked = _check_lines(console, file, checkpoints, tenant_id)
     except (ValueError, msgspec.MsgspecError) as fault:
         _wrong(console, [str(fault)])
     if not checked.ok:
-        _wrong(
-            console,
-            [
-                finding.fault if finding.line is None else f"line {finding.line:,}: {finding.fault}"
-                for finding in checked.findings
-            ],
-        )
+        _wrong(console, [_told(finding) for finding in checked.findings])
     console.print(
         f"[bold green]{checked.events:,} events are as they were signed by "
         f"{checked.checkpoints:,} checkpoints.[/]"
@@ -132,6 +122,63 @@ def _verify_file(
     behind = checked.events - checked.signed
     if behind:
         console.print(f"[yellow]The last {behind:,} are behind the newest of them: unsigned.[/]")
+
+
+def _beginning(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(max(len(RECEIPT_MARK), len(PARQUET_MARK)))
+
+
+def _notes_of(file: Path, notes: Path | None) -> str:
+    """Return the checkpoints that were named, or those that were exported with a file."""
+    places = [file.with_name(f"{file.name}.checkpoints")]
+    if file.is_dir():
+        places.insert(0, file / "_checkpoints")
+    else:
+        places.append(file.with_name("_checkpoints"))
+    beside = notes or next((place for place in places if place.exists()), None)
+    if beside is None:
+        raise click.UsageError(f"there is no {places[0]}; name the checkpoints with --checkpoint")
+    return beside.read_text(encoding="utf-8")
+
+
+def _check_lines(
+    console: Console, file: Path, checkpoints: Sequence[Checkpoint], tenant_id: int | None
+) -> Checked:
+    size = file.stat().st_size
+    with file.open("rb") as lines, byte_progress(console) as progress:
+        task = progress.add_task(file.name, total=size)
+        checked = check_log(
+            lines,
+            checkpoints,
+            tenant_id,
+            lambda _: progress.update(task, completed=lines.tell()),
+        )
+        progress.update(task, completed=size)
+    return checked
+
+
+def _check_parquet(
+    console: Console, path: Path, checkpoints: Sequence[Checkpoint], tenant_id: int | None
+) -> Checked:
+    # It takes a moment to load, and whoever has lines does not need it.
+    from ledger.offline_parquet import check_parquet, describe, files_of
+
+    files = files_of(path)
+    with event_progress(console) as progress:
+        task = progress.add_task(path.name, total=sum(describe(each).rows for each in files))
+        return check_parquet(
+            files, checkpoints, tenant_id, lambda done: progress.update(task, completed=done)
+        )
+
+
+def _told(finding: Finding) -> str:
+    if finding.line is None:
+        where = finding.file
+    else:
+        where = f"{finding.file}, row " if finding.file else "line "
+        where += f"{finding.line:,}"
+    return f"{where}: {finding.fault}" if where else finding.fault
 
 
 def _wrong(console: Console, faults: Sequence[str]) -> NoReturn:

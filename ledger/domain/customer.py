@@ -1,10 +1,14 @@
 """Customers: who buys, where it is sent to, and by which price tier it is priced.
 
 A customer's addresses are only ever added to. Of each type one is the default: the first, until
-another is added as it.
+another is added as it. One that is erased stays as an id, for which nothing is recorded any more.
+
+Personal texts come sealed, so that nothing here can tell what they say: what must be known of
+them is said beside them (`schemas.personal.Sealed`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -17,7 +21,9 @@ from ledger.domain.decision import (
     Decision,
     Facts,
     InvalidCommand,
+    Lookup,
     NewEvent,
+    OpenOrders,
     RecordedEvent,
     Refs,
     Refusal,
@@ -27,6 +33,8 @@ from ledger.domain.fingerprint import fingerprint
 from ledger.domain.refusals_customers import (
     CustomerCodeTaken,
     CustomerEmailTaken,
+    CustomerHasOpenOrders,
+    CustomerIsErased,
     CustomerNotFound,
     PriceTierNotFound,
     TooManyAddresses,
@@ -38,12 +46,15 @@ from schemas.customer import (
     CustomerAddress,
     CustomerAddressAdded,
     CustomerCommand,
+    CustomerErased,
     CustomerRegistered,
     CustomerRevised,
     CustomerType,
+    EraseCustomer,
     RegisterCustomer,
     ReviseCustomer,
 )
+from schemas.personal import Sealed
 
 
 def stream(customer_id: int) -> str:
@@ -53,7 +64,7 @@ def stream(customer_id: int) -> str:
 
 # --- state ------------------------------------------------------------------------------
 
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
 
 
 class CustomerState(msgspec.Struct, frozen=True, gc=False):
@@ -71,6 +82,7 @@ class CustomerState(msgspec.Struct, frozen=True, gc=False):
     """The types of address of which there is one, so that one of them is the default."""
     facts: bytes = b""
     """Fingerprint of all that is said of it, to tell a revision that revises nothing."""
+    is_erased: bool = False
 
 
 INITIAL: Final = CustomerState()
@@ -98,6 +110,8 @@ def evolve(state: CustomerState, recorded: RecordedEvent) -> CustomerState:
                 addresses=state.addresses + 1,
                 default_types=known if kind in known else (*known, kind),
             )
+        case CustomerErased():
+            return msgspec.structs.replace(state, name="", email=None, is_erased=True)
         case event:
             raise TypeError(f"a customer has no {type(event).__name__}")
 
@@ -108,38 +122,56 @@ def evolve(state: CustomerState, recorded: RecordedEvent) -> CustomerState:
 class CustomerDecider(Decider):
     """The decider of customers."""
 
-    def allocates(self, command: CustomerCommand) -> str | None:
+    def allocates(self, command: CustomerCommand | EraseCustomer) -> str | None:
         """Registering counts an id."""
         return "customer" if isinstance(command, RegisterCustomer) else None
 
-    def aliases(self, command: CustomerCommand) -> Sequence[Alias]:
+    def aliases(self, command: CustomerCommand | EraseCustomer) -> Sequence[Alias]:
         """The code and the e-mail address, where there are any: they must be free."""
-        if isinstance(command, AddCustomerAddress):
+        if isinstance(command, AddCustomerAddress | EraseCustomer):
             return ()
-        named = ((CUSTOMER, fold(command.code or "")), (CUSTOMER_EMAIL, fold(command.email or "")))
+        named = ((CUSTOMER, fold(command.code or "")), (CUSTOMER_EMAIL, _email_key(command)))
         return [alias for alias in named if alias[1]]
 
-    def streams(self, command: CustomerCommand, refs: Refs) -> Sequence[str]:
+    def streams(self, command: CustomerCommand | EraseCustomer, refs: Refs) -> Sequence[str]:
         """The customer's own, and that of the price tier it is given."""
         own = stream(_id(command, refs))
-        if isinstance(command, AddCustomerAddress) or command.price_tier_id is None:
+        if isinstance(command, AddCustomerAddress | EraseCustomer) or command.price_tier_id is None:
             return (own,)
         return (own, price_tier.stream(command.price_tier_id))
 
+    def lookups(
+        self,
+        command: CustomerCommand | EraseCustomer,
+        refs: Refs,
+        states: Mapping[str, State],
+        now: datetime,
+    ) -> Sequence[Lookup]:
+        """To erase a customer: the orders that still need what is said of him."""
+        return (OpenOrders(command.customer_id),) if isinstance(command, EraseCustomer) else ()
+
     def decide(
-        self, command: CustomerCommand, refs: Refs, states: Mapping[str, State], facts: Facts
+        self,
+        command: CustomerCommand | EraseCustomer,
+        refs: Refs,
+        states: Mapping[str, State],
+        facts: Facts,
     ) -> Decision:
         """Return what is said of the customer and its addresses, nothing when that is not new, or a
         refusal.
 
         Refusals: InvalidCommand, CustomerNotFound, CustomerCodeTaken, CustomerEmailTaken,
-        PriceTierNotFound, TooManyAddresses.
+        CustomerIsErased, CustomerHasOpenOrders, PriceTierNotFound, TooManyAddresses.
         """
         customer_id = _id(command, refs)
         name = stream(customer_id)
         state: CustomerState = states[name]
         if not isinstance(command, RegisterCustomer) and not state.customer_id:
             return CustomerNotFound(customer_id=customer_id)
+        if isinstance(command, EraseCustomer):
+            return _erased(command, state, facts)
+        if state.is_erased:
+            return CustomerIsErased(customer_id=customer_id)
         if isinstance(command, AddCustomerAddress):
             if state.addresses >= ADDRESSES_MAX:
                 return TooManyAddresses(customer_id=customer_id, maximum=ADDRESSES_MAX)
@@ -162,16 +194,46 @@ class CustomerDecider(Decider):
 DECIDER: Final = CustomerDecider()
 
 
-def _id(command: CustomerCommand, refs: Refs) -> int:
+def fault_of(command: RegisterCustomer | ReviseCustomer) -> tuple[str, str] | None:
+    """Return the field that cannot be right and why, None where all can; texts not yet sealed."""
+    if not command.name.strip():
+        return "name", "must not be blank; say who it is"
+    email = (command.email or "").strip()
+    if email and not _is_address(email):
+        return "email", "must be an e-mail address, such as orders@example.com, or be left out"
+    return None
+
+
+def _id(command: CustomerCommand | EraseCustomer, refs: Refs) -> int:
     return refs.new_id if isinstance(command, RegisterCustomer) else command.customer_id
+
+
+def _erased(command: EraseCustomer, state: CustomerState, facts: Facts) -> Decision:
+    if state.is_erased:
+        return []
+    orders = facts.found[OpenOrders(command.customer_id)]
+    if orders:
+        return CustomerHasOpenOrders(customer_id=command.customer_id, orders=tuple(orders))
+    event = CustomerErased(customer_id=command.customer_id, reason=command.reason)
+    return [NewEvent(stream(command.customer_id), event)]
+
+
+def _email_key(command: RegisterCustomer | ReviseCustomer) -> str:
+    """Return what stands for the e-mail address where it must be unique."""
+    if isinstance(command.sealed, Sealed):
+        return command.sealed.email_key or ""
+    return fold(command.email or "")
 
 
 def _said(command: RegisterCustomer | ReviseCustomer) -> dict[str, Any]:
     said = msgspec.structs.asdict(command)
-    for own in ("customer_id", "addresses"):
+    for own in ("customer_id", "addresses", "sealed"):
         said.pop(own, None)
     for alias in ("code", "email"):
         said[alias] = (said[alias] or "").strip() or None
+    if isinstance(command.sealed, Sealed):
+        said["subject"] = command.sealed.subject
+        said["email_key"] = command.sealed.email_key
     return said
 
 
@@ -200,16 +262,17 @@ def _refusal(
     states: Mapping[str, State],
     facts: Facts,
 ) -> Refusal | None:
-    if not command.name.strip():
-        return InvalidCommand(field="name", fault="must not be blank; say who it is")
-    if fold(command.email or ""):
-        email = (command.email or "").strip()
-        if not _is_address(email):
-            fault = "must be an e-mail address, such as orders@example.com, or be left out"
-            return InvalidCommand(field="email", fault=fault)
-        owner = facts.aliases.get((CUSTOMER_EMAIL, fold(email)))
+    sealed = command.sealed if isinstance(command.sealed, Sealed) else None
+    fault = fault_of(command) if sealed is None else sealed.fault
+    if fault is not None:
+        return InvalidCommand(field=fault[0], fault=fault[1])
+    email_key = _email_key(command)
+    if email_key:
+        owner = facts.aliases.get((CUSTOMER_EMAIL, email_key))
+        if owner is None and sealed is not None:
+            owner = sealed.email_owner
         if owner is not None and owner != customer_id:
-            return CustomerEmailTaken(email=email, customer_id=owner)
+            return CustomerEmailTaken(customer_id=owner)
     code = (command.code or "").strip()
     owner = facts.aliases.get((CUSTOMER, fold(code))) if code else None
     if owner is not None and owner != customer_id:

@@ -120,7 +120,23 @@ class HasVariants(_Lookup, frozen=True):
     product_id: int
 
 
-Lookup = LaterEvents | EventAt | StockOf | ActiveLocations | SerialsAt | OwnerOf | HasVariants
+class OpenOrders(_Lookup, frozen=True):
+    """Asks for the ids of a customer's orders that are neither fulfilled nor cancelled, a few."""
+
+    customer_id: int
+    limit: int = 10
+
+
+Lookup = (
+    LaterEvents
+    | EventAt
+    | StockOf
+    | ActiveLocations
+    | SerialsAt
+    | OwnerOf
+    | HasVariants
+    | OpenOrders
+)
 
 
 class Facts(NamedTuple):

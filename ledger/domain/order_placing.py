@@ -35,7 +35,7 @@ from ledger.domain.posting import moment
 from ledger.domain.price_tier import PriceTierState
 from ledger.domain.product import ProductState, in_own_unit
 from ledger.domain.refusals import ProductIsDiscontinued
-from ledger.domain.refusals_customers import CustomerNotFound
+from ledger.domain.refusals_customers import CustomerIsErased, CustomerNotFound
 from ledger.domain.refusals_orders import ProductIsInactive
 from ledger.domain.stock_state import stream as stock_stream
 from schemas.order import AllocationRule, OrderLine, OrderPlaced, PlaceOrder
@@ -120,7 +120,7 @@ def decide(command: PlaceOrder, refs: Refs, states: Mapping[str, State], facts: 
     """Return the order and its reservations.
 
     Refusals: InvalidCommand, ProductNotFound, ProductIsDiscontinued, ProductIsInactive,
-    LocationNotFound, CustomerNotFound, ProductIsDisabled, InsufficientForLine,
+    LocationNotFound, CustomerNotFound, CustomerIsErased, ProductIsDisabled, InsufficientForLine,
     OrderTotalOutOfBounds, and those of reserving stock.
     """
     at = moment(command.effective_at, facts.now)
@@ -133,6 +133,8 @@ def decide(command: PlaceOrder, refs: Refs, states: Mapping[str, State], facts: 
         buyer: CustomerState = states[customer.stream(command.customer_id)]
         if not buyer.customer_id:
             return CustomerNotFound(customer_id=command.customer_id)
+        if buyer.is_erased:
+            return CustomerIsErased(customer_id=command.customer_id)
     wanted = _wanted(command, refs, states)
     if isinstance(wanted, Refusal):
         return wanted

@@ -27,14 +27,41 @@ class CustomerCodeTaken(Refusal, frozen=True, kw_only=True):
 
 
 class CustomerEmailTaken(Refusal, frozen=True, kw_only=True):
+    """It does not repeat the address: refusals may be kept where nothing erases them."""
+
     CODE: ClassVar[str] = "email_taken"
-    email: str
     customer_id: int
 
     def detail(self) -> str:
         return (
-            f"Email already exists: {self.email!r} is of customer {self.customer_id}; use another, "
-            f"or revise that customer."
+            f"Email already exists: it is that of customer {self.customer_id}; use another, or "
+            f"revise that customer."
+        )
+
+
+class CustomerIsErased(Refusal, frozen=True, kw_only=True):
+    CODE: ClassVar[str] = "customer_erased"
+    customer_id: int
+
+    def detail(self) -> str:
+        return (
+            f"Customer {self.customer_id} has been erased, and nothing can be recorded for that id "
+            f"any more; register the customer anew."
+        )
+
+
+class CustomerHasOpenOrders(Refusal, frozen=True, kw_only=True):
+    """``orders`` are the first of those that are neither fulfilled nor cancelled."""
+
+    CODE: ClassVar[str] = "customer_has_open_orders"
+    customer_id: int
+    orders: tuple[int, ...]
+
+    def detail(self) -> str:
+        listed = ", ".join(map(str, self.orders))
+        return (
+            f"Customer {self.customer_id} has open orders ({listed}), which still need it; "
+            f"fulfil or cancel them first."
         )
 
 

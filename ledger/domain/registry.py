@@ -29,7 +29,13 @@ from schemas.access import AccessCommand, AccessEvent
 from schemas.books import BooksCommand, BooksEvent
 from schemas.category import CategoryCommand, CategoryEvent
 from schemas.common import Command, Event
-from schemas.customer import CustomerCommand, CustomerEvent, PriceTierCommand, PriceTierEvent
+from schemas.customer import (
+    CustomerCommand,
+    CustomerEvent,
+    EraseCustomer,
+    PriceTierCommand,
+    PriceTierEvent,
+)
 from schemas.demand import DemandCommand, DemandEvent
 from schemas.import_batch import ImportBatchCommand, ImportBatchEvent
 from schemas.integration import (
@@ -84,7 +90,7 @@ _CATEGORIES: Final[Mapping[str, _Category]] = {
     "serial": _of(serial, None, SerialEvent),
     "location": _of(location, LocationCommand, LocationEvent),
     "listing": _of(listing, ListingCommand, ListingEvent),
-    "customer": _of(customer, CustomerCommand, CustomerEvent),
+    "customer": _of(customer, CustomerCommand | EraseCustomer, CustomerEvent),
     "pricetier": _of(price_tier, PriceTierCommand, PriceTierEvent),
     "order": _of(order, OrderCommand, OrderEvent),
     "supplier": _of(supplier, SupplierCommand, SupplierEvent),

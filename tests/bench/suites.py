@@ -3,7 +3,18 @@
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from tests.bench import dialects, figures, orders, outward, relay, reports, valuation, webhooks
+from tests.bench import (
+    bitemporal,
+    dialects,
+    export,
+    figures,
+    orders,
+    outward,
+    relay,
+    reports,
+    valuation,
+    webhooks,
+)
 from tests.bench.plan import Bench
 from tests.bench.report import Figure
 
@@ -17,10 +28,12 @@ SUITES: Final[dict[str, Callable[[Bench], Awaitable[list[Figure]]]]] = {
     "latency": figures.latency,
     "reads": figures.reads,
     "reports": reports.dashboard,
+    "bitemporal": bitemporal.moments,
     "rebuild": figures.rebuild,
     "memory": figures.memory,
     "depth": figures.depth,
     "processes": figures.processes,
     "relay": relay.publishing,
     "outward": outward.beside_writes,
+    "export": export.export,
 }

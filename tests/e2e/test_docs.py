@@ -32,6 +32,8 @@ JOURNEYS = (
     ("README.md", "docs/guides/operating.md"),
     ("docs/start.md", "docs/guides/mihwar.md"),
     ("docs/guides/relay.md", "docs/guides/webhooks.md"),
+    ("docs/guides/auditor.md",),
+    ("docs/guides/analyst.md",),
     (
         "docs/guides/integrator.md",
         "docs/guides/importing.md",

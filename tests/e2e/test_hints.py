@@ -4,8 +4,8 @@ import asyncio
 import json
 import statistics
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx
@@ -15,23 +15,12 @@ from deploy.address import DatabaseAddress
 from deploy.bootstrap import Founded, found_tenant
 from deploy.settings import Settings
 from deploy.wiring import house_at
-from deploy.workers import READY, _process
 from ledger.feed import POLL_INTERVAL_MAX_S
 from tests.support.nats import Nats, free_ports, running_nats
+from tests.support.processes import api_process
 
 COMMITS = 8
 WITHIN_S = 30.0
-
-
-@asynccontextmanager
-async def api_process(settings: Settings, address: DatabaseAddress) -> AsyncGenerator[None]:
-    """Run an API process, as the service runs several."""
-    peers = settings.data_dir / "peers"
-    peers.mkdir(exist_ok=True)
-    async with _process(settings, address, "serve", str(peers)) as process:
-        assert process.stdout is not None
-        assert await asyncio.wait_for(process.stdout.readline(), WITHIN_S) == READY
-        yield
 
 
 class Pair:

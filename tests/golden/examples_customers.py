@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-from schemas.address import Address
+from schemas.address import KeptAddress
 from schemas.common import Event
 from schemas.customer import (
     CustomerAddressAdded,
+    CustomerErased,
     CustomerRegistered,
     CustomerRevised,
     PriceTierDefined,
@@ -25,6 +26,16 @@ _CUSTOMER: Final[Mapping[str, Any]] = {
     "code": "FJORD",
     "price_tier_id": 3,
 }
+_SUBJECT: Final = "0123456789abcdef0123456789abcdef"
+_SEALED: Final[Mapping[str, Any]] = {
+    **_CUSTOMER,
+    "name": f"sealed:1:{_SUBJECT}:{'A' * 43}",
+    "email": f"sealed:1:{_SUBJECT}:{'B' * 64}",
+    "phone": f"sealed:1:{_SUBJECT}:{'C' * 43}",
+    "company": f"sealed:1:{_SUBJECT}:{'D' * 43}",
+    "subject": _SUBJECT,
+    "email_key": "fedcba9876543210fedcba9876543210",
+}
 _TIER: Final[Mapping[str, Any]] = {
     "price_tier_id": 3,
     "name": "Trade, from 100",
@@ -36,13 +47,14 @@ _TIER: Final[Mapping[str, Any]] = {
 }
 
 EXAMPLES: Final[tuple[Event, ...]] = (
-    CustomerRegistered(**_CUSTOMER),
-    CustomerRevised(**_CUSTOMER),
+    CustomerRegistered(**_SEALED),
+    CustomerRevised(**_SEALED),
+    CustomerErased(customer_id=42, reason="asked for by letter"),
     CustomerAddressAdded(
         customer_id=42,
         address_id=42001,
         type="billing",
-        address=Address(
+        address=KeptAddress(
             line1="Storgata 1",
             line2="3. etasje",
             city="Ålesund",
@@ -58,4 +70,7 @@ EXAMPLES: Final[tuple[Event, ...]] = (
     PriceTierRevised(**_TIER),
 )
 
-FROM_OLDER: Final[Mapping[tuple[str, int], Event]] = {}
+FROM_OLDER: Final[Mapping[tuple[str, int], Event]] = {
+    ("CustomerRegistered", 1): CustomerRegistered(**_CUSTOMER),
+    ("CustomerRevised", 1): CustomerRevised(**_CUSTOMER),
+}

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from schemas.address import Address
+from schemas.address import KeptAddress
 from schemas.common import Event
 from schemas.order import (
     BackorderAllocated,
@@ -79,7 +79,7 @@ EXAMPLES: Final[tuple[Event, ...]] = (
             Considered(product_id=7, location_id=1, available=Decimal("2.5")),
             Considered(product_id=7, location_id=3, available=Decimal("1.5")),
         ),
-        shipping_address=Address(
+        shipping_address=KeptAddress(
             line1="123 George St",
             line2="Level 4",
             city="Sydney",

@@ -16,6 +16,7 @@ from deploy.bootstrap import found_tenant
 from deploy.commands._demo_northwind import Replayed, replay_northwind
 from deploy.wiring import House
 from ledger.ports import Meta
+from ledger.sealing import open_text, subjects_in
 from ledger.store import tenant_transaction
 from ledger.submission import Item, Rendered, Submission
 from schemas.location import OpenLocation
@@ -47,16 +48,21 @@ async def fetch(house: House, tenant_id: int, statement: str) -> list[tuple[Any,
 
 
 async def history(house: House, tenant_id: int) -> list[tuple[Any, ...]]:
-    """Return all of the log but when it was recorded, and what depends on that."""
-    return await fetch(
+    """Return all of the log but when it was recorded, what depends on that, and whose keys seal
+    its personal texts, which are opened."""
+    rows = await fetch(
         house,
         tenant_id,
         """
-        SELECT position, stream, version, type, data::text,
+        SELECT position, stream, version, type, data::jsonb - 'subject' - 'email_key',
                CASE WHEN effective_at < recorded_at - interval '1 day' THEN effective_at END
         FROM ledger.event WHERE type NOT IN ('UserAdded', 'ApiKeyCreated') ORDER BY position
         """,
     )
+    keys = await house.personal.keys(
+        tenant_id, subjects_in("".join(row[4] for row in rows).encode())
+    )
+    return [(*row[:4], open_text(row[4], keys), *row[5:]) for row in rows]
 
 
 class Rows:

@@ -4,6 +4,8 @@ import asyncio
 from pathlib import Path
 
 import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tests.proof.crash import COMMAND, KEY, Service
 
@@ -56,6 +58,13 @@ async def test_an_auditor_exports_and_checks_without_us(tmp_path: Path) -> None:
             out.write_bytes(out.read_bytes()[:-40])
             code, said = await _run(service, "export", "log", "--out", str(out))
             assert (code, f"holds {more}" in said) == (0, True), said
+            folder = tmp_path / "log"
+            parquet = ("--format", "parquet", "--out", str(folder), "--events-per-file", "1000")
+            code, said = await _run(service, "export", "log", *parquet)
+            assert (code, f"{folder} holds {more}" in said) == (0, True), said
+            tables = tmp_path / "tables"
+            code, said = await _run(service, "export", "tables", "--out", str(tables))
+            assert (code, f"All of it as of position {more}" in said) == (0, True), said
             receipt = tmp_path / "receipt.json"
             receipt.write_bytes((await client.get("/api/ledger/events/4/receipt")).content)
         code, said = await _run(service, "signing-keys", "list")
@@ -68,6 +77,8 @@ async def test_an_auditor_exports_and_checks_without_us(tmp_path: Path) -> None:
     service.environment["STOCKLEDGER_DATA_DIR"] = str(tmp_path / "elsewhere")
     code, said = await _run(service, "verify", str(out), "--key", key)
     assert (code, f"{more} events are as they were signed" in said) == (0, True), said
+    code, said = await _run(service, "verify", str(folder), "--key", key)
+    assert (code, f"{more} events are as they were signed" in said) == (0, True), said
     code, said = await _run(service, "verify", str(receipt), "--key", key)
     assert (code, "The event at position 4" in said) == (0, True), said
     lines = out.read_bytes().splitlines(keepends=True)
@@ -78,6 +89,13 @@ async def test_an_auditor_exports_and_checks_without_us(tmp_path: Path) -> None:
     assert code == 1
     assert "is not what its leaf hash says" in said
     assert "This is not what was signed" in said
+    (file,) = folder.glob("*.parquet")
+    rows = pq.read_table(file).to_pylist()
+    rows[4]["data"] = rows[4]["data"].replace("}", " }")
+    pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(file)), file)
+    code, said = await _run(service, "verify", str(file), "--key", key)
+    assert code == 1
+    assert f"{file.name}, row 5: position 5 is not what its leaf hash says" in said
     cut = tmp_path / "cut.ndjson"
     cut.write_bytes(b"".join(lines[:-1]))
     code, said = await _run(service, "verify", str(cut), "--key", key, *notes)

@@ -76,7 +76,7 @@ async def test_customers_come_with_their_addresses(importing: Importing) -> None
         ORDER BY 1
         """,
     )
-    assert [tuple(row) for row in rows] == [
+    assert [await importing.opened(tenant_id, row) for row in rows] == [
         ("ALBA", "retail", "shipping", "Edinburgh", True),
         ("FJORD", "wholesale", "shipping", "Ålesund", True),
         ("WALK-IN", "retail", None, None, None),
@@ -155,7 +155,7 @@ async def test_northwind_comes_in_whole(importing: Importing, test_data: Path) -
         WHERE c.code = 'ALFKI'
         """,
     )
-    assert tuple(alfki[0]) == (
+    assert await importing.opened(tenant_id, alfki[0]) == (
         "Alfreds Futterkiste",
         "Maria Anders",
         "Obere Str. 57",

@@ -13,6 +13,7 @@ from schemas.address import Address
 from schemas.category import CategoryDefined, CategoryRevised
 from schemas.customer import (
     CustomerAddressAdded,
+    CustomerErased,
     CustomerRegistered,
     CustomerRevised,
     PriceTierDefined,
@@ -105,6 +106,38 @@ async def test_a_customer_is_what_was_last_said_and_its_version_the_streams(
     ]
     assert [(row[8] - START).seconds for row in found] == [1, 1]
     assert [(row[9] - START).seconds for row in found] == [3, 2]
+
+
+async def test_an_erased_customer_keeps_its_row_and_no_address_in_use(
+    scribe: Scribe, database: DatabaseAddress
+) -> None:
+    """In one batch with what was said of it, or in a later one: the same row, by its fold anew."""
+    sealed: dict[str, Any] = {"subject": "0" * 32, "code": "C"}
+    erased = [
+        (f"customer-{number}", CustomerErased(customer_id=number, reason="asked"))
+        for number in (1, 2)
+    ]
+    await scribe.write(customer(1, email_key="a", **sealed), address(1, 1, default=True), erased[0])
+    await scribe.write(customer(2, email_key="b", **{**sealed, "code": "D"}))
+    await scribe.write(address(2, 1, default=True))
+    await scribe.write(erased[1])
+    found = await rows(
+        scribe,
+        """SELECT customer_id, name, code, subject, email_key, version, erased_at, revised_at
+           FROM projections.customer ORDER BY 1""",
+    )
+    assert [row[:6] for row in found] == [
+        (1, "Customer 1", "C", "0" * 32, None, 3),
+        (2, "Customer 2", "D", "0" * 32, None, 3),
+    ]
+    assert [((row[6] - START).seconds, (row[7] - START).seconds) for row in found] == [
+        (1, 1),
+        (4, 2),
+    ]
+    aliases = await rows(scribe, "SELECT kind, key FROM projections.alias ORDER BY 1, 2")
+    assert aliases == [("customer", "c"), ("customer", "d")]
+    verdict = await prove(database, scribe.pool, ENGINE, scribe.tenant_id)
+    assert not [check for check in verdict.checks if check.faults and "customer" in check.name]
 
 
 async def test_of_each_type_the_last_default_is_the_only_one(scribe: Scribe) -> None:
@@ -204,6 +237,7 @@ async def test_the_fold_is_the_same_whatever_the_batches(
         address(2, 1, default=True),
         address(1, 4, default=True),
         address(1, 5),
+        ("customer-1", CustomerErased(customer_id=1)),
     ]
     for start in range(0, len(entries), batch):
         await scribe.write(*entries[start : start + batch])

@@ -10,6 +10,8 @@ from deploy.address import DatabaseAddress
 from ledger.store import Pool, tenant_transaction
 from projections import stock_queries
 from projections.engine import Engine
+from projections.past import Moment
+from projections.stock_history_queries import open_history
 from projections.stock_levels import StockLevels, plan_of_move
 from projections.stock_queries import LevelFilter, MovementFilter
 from schemas.common import Event
@@ -334,19 +336,16 @@ async def test_the_past_as_it_was_and_as_it_was_known(scribe: Scribe) -> None:
     stream, issued = at(1, StockIssued, "3")
     await scribe.write((stream, issued, START - timedelta(days=5)))
     on_hand: dict[str, Decimal] = {}
-    known_first = first[0].recorded_at
     async with tenant_transaction(scribe.pool, scribe.tenant_id) as connection:
-        for name, as_of, known_at in (
-            ("now", None, None),
-            ("before", START - timedelta(days=11), None),
-            ("between", START - timedelta(days=6), None),
-            ("later", START - timedelta(days=4), None),
-            ("later, known first", START - timedelta(days=4), known_first),
+        for name, as_of, position in (
+            ("now", None, 2),
+            ("before", START - timedelta(days=11), 2),
+            ("between", START - timedelta(days=6), 2),
+            ("later", START - timedelta(days=4), 2),
+            ("later, known first", START - timedelta(days=4), first[0].position),
         ):
-            past = await stock_queries.level_as_of(
-                connection, scribe.tenant_id, 7, 1, as_of=as_of, known_at=known_at
-            )
-            on_hand[name] = past.on_hand
+            past = await open_history(connection, scribe.tenant_id, Moment(position, as_of))
+            on_hand[name] = (await past.levels([(7, 1)]))[7, 1].on_hand
     assert on_hand == {
         "now": 7, "before": 0, "between": 10, "later": 7, "later, known first": 10
     }  # fmt: skip

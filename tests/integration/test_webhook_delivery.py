@@ -384,6 +384,7 @@ async def test_a_rebuild_of_the_messages_loses_no_delivery(shop: Shop, database:
         await reader.close()
         await writer.close()
     assert report.differing == []
+    await shop.fold()
     async with shop.delivering():
         await shop.until({"delivered": 4})
     assert positions(shop.receiver.received) == [5, 6, 7, 8]

@@ -14,6 +14,7 @@ from uuid import uuid4
 import asyncpg
 import msgspec
 
+from api.house import Submitter
 from deploy.address import DatabaseAddress
 from ledger.committer import Committer
 from ledger.domain.decision import RecordedEvent
@@ -101,7 +102,7 @@ def submission(
 class Desk:
     """A tenant's commands through one committer, in one line each."""
 
-    def __init__(self, committer: Committer, tenant_id: int) -> None:
+    def __init__(self, committer: Submitter, tenant_id: int) -> None:
         self.committer = committer
         self.tenant_id = tenant_id
 

@@ -24,6 +24,7 @@ from ledger.domain.registry import COMMANDS
 from ledger.ports import Meta
 from ledger.store import tenant_transaction
 from ledger.submission import Item, Rendered, Submission
+from projections.known_snapshots import fingerprint
 from schemas.webhook import CreateWebhookEndpoint
 from tests.support.api import Service, running_service
 from tests.support.postgres import TestServer
@@ -36,6 +37,7 @@ KNOWN: Mapping[str, Any] = {
     "id": 5,
     "product_id": 5,
     "location_id": 5,
+    "table": "movement",
     "warehouse_id": 5,
     "from_warehouse_id": 5,
     "to_warehouse_id": 4,
@@ -78,7 +80,7 @@ CREATING = ("/api/products", "/api/warehouses")
 LIVE = "/api/ledger/events/stream"
 NOT_FOUND = {"product_not_found", "location_not_found", "not_found", "movement_not_found",
              "api_key_not_found", "import_batch_not_found", "order_not_found",
-             "purchase_order_not_found", "rest_product_not_found"}  # fmt: skip
+             "purchase_order_not_found", "rest_product_not_found", "moment_not_found"}  # fmt: skip
 
 
 class Attack(NamedTuple):
@@ -156,6 +158,7 @@ async def _subscribe(service: Service, tenant_id: int) -> None:
             render=lambda _outcomes: Rendered(200, b""),
         )
     )
+    models = fingerprint(service.house.engine)
     async with tenant_transaction(service.house.pool, tenant_id) as connection:
         await connection.execute(
             f"""
@@ -166,6 +169,8 @@ async def _subscribe(service: Service, tenant_id: int) -> None:
             INSERT INTO webhook.attempt VALUES
                 ({tenant_id}, 5, 30, 0, now(), 1, 5, 500, '{CANARY}', '{CANARY}');
             INSERT INTO webhook.replay VALUES ({tenant_id}, 30, 5, 1, 30, 30, 1, now());
+            INSERT INTO known.snapshot VALUES
+                ({tenant_id}, 1, 30, NULL, '{models}', 'failed', 0, now(), now(), NULL, '{CANARY}');
             """
         )
 
@@ -483,16 +488,21 @@ async def test_no_row_can_be_written_for_another_tenant(attack: Attack) -> None:
 
 
 async def test_functions_that_look_beyond_a_tenant_tell_only_ids(attack: Attack) -> None:
-    """There are three of them, and their results hold no name, hash or secret."""
+    """Their results hold no name, hash or secret; those of `known` make tables and tell nothing."""
     async with attack.service.house.admin() as owner:
         rows = await owner.fetch(
             "SELECT n.nspname || '.' || p.proname AS name,"
             " pg_get_function_result(p.oid) AS result"
             " FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
-            " WHERE n.nspname IN ('ledger', 'access', 'projections') AND p.prosecdef"
+            " WHERE n.nspname IN ('ledger', 'access', 'projections', 'known')"
+            " AND p.prosecdef"
         )
     assert {row["name"]: row["result"] for row in rows} == {
         "ledger.tenant_ids": "SETOF integer",
         "access.tenant_of_login": "TABLE(tenant_id integer, user_id bigint)",
         "access.tenant_of_key": "TABLE(tenant_id integer, key_id bigint)",
+        "ledger.installed_models": "text",
+        "known.wanted": "TABLE(tenant_id integer, slot smallint)",
+        "known.prepare": "void",
+        "known.finish": "void",
     }

@@ -15,6 +15,7 @@ from ledger.domain.decision import (
     HasVariants,
     LaterEvents,
     Lookup,
+    OpenOrders,
     OwnerOf,
     RecordedEvent,
     Refusal,
@@ -25,6 +26,7 @@ from ledger.domain.stock import StockState, has_stock
 from ledger.resolution import resolver_for
 from schemas.common import Command, Event
 from schemas.location import OpenLocation
+from schemas.order import OPEN_STATUSES, OrderPlaced
 from schemas.product import RegisterProduct
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -160,6 +162,14 @@ class World:
                     answers[lookup] = tuple(sorted(ids, key=lambda i: (i != default, i)))
                 case OwnerOf(alias):
                     answers[lookup] = self.aliases.get(alias)
+                case OpenOrders(customer_id):
+                    answers[lookup] = tuple(
+                        recorded.event.order_id
+                        for recorded in self.log
+                        if isinstance(recorded.event, OrderPlaced)
+                        and recorded.event.customer_id == customer_id
+                        and self.states[recorded.stream].status in OPEN_STATUSES
+                    )
                 case HasVariants(product_id):
                     answers[lookup] = any(
                         state.variant_of == product_id and not state.discontinued

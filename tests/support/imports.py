@@ -1,12 +1,13 @@
 """A ledger to import into, and what tests want to know of it afterwards."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from api.house import Submitter
 from api.imports.catalogue import RecordTranslator, known_headings
 from api.imports.order_lines import (
     KNOWN_HEADINGS,
@@ -21,8 +22,8 @@ from api.imports.tables import Table
 from api.imports.translation import Translator, choose_columns
 from deploy.address import DatabaseAddress
 from deploy.wiring import House
-from ledger.committer import Committer
 from ledger.errors import OutcomeUnknown
+from ledger.sealing import open_text, subjects_in
 from ledger.store import tenant_transaction
 from ledger.submission import Reply, Submission
 from tests.support.postgres import create_tenant
@@ -37,7 +38,7 @@ class Interrupted(BaseException):
 class KilledAfter:
     """A committer whose client dies once so many submissions have been committed."""
 
-    def __init__(self, committer: Committer, submissions: int) -> None:
+    def __init__(self, committer: Submitter, submissions: int) -> None:
         self._committer = committer
         self._left = submissions
 
@@ -53,7 +54,7 @@ class KilledAfter:
 class LosingAnswers:
     """A committer that commits every third submission and cannot say so."""
 
-    def __init__(self, committer: Committer) -> None:
+    def __init__(self, committer: Submitter) -> None:
         self._committer = committer
         self._count = 0
 
@@ -102,6 +103,15 @@ class Importing:
         """Read as the service's own role."""
         async with tenant_transaction(self.house.pool, tenant_id) as connection:
             return await connection.fetch(statement, *arguments)
+
+    async def opened(self, tenant_id: int, row: Iterable[Any]) -> tuple[Any, ...]:
+        """Return a row with what is personal in it opened, as a reply would show it."""
+        values = tuple(row)
+        texts = "".join(value for value in values if isinstance(value, str))
+        keys = await self.house.personal.keys(tenant_id, subjects_in(texts.encode()))
+        return tuple(
+            open_text(value, keys) if isinstance(value, str) else value for value in values
+        )
 
     async def position(self, tenant_id: int) -> int:
         """Return the log's last position."""

@@ -6,6 +6,7 @@ import secrets
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from deploy.migrate import migrate
 from projections.engine import Engine
 
 TEMPLATE = "stockledger_template"
+END_OTHERS_WITHIN_S = 5.0
 Result = TypeVar("Result")
 
 
@@ -30,6 +32,7 @@ class TestServer:
     def __init__(self, address: DatabaseAddress) -> None:
         self.address = address
         self._emptied: list[str] = []
+        self._full: list[str] = []
         self._new = ""
 
     @asynccontextmanager
@@ -58,11 +61,14 @@ class TestServer:
         """Take all rows out of a database, unless its tables, rights or versions have changed."""
         connection = await asyncpg.connect(**self.address.of_database(name).administrator)
         try:
+            deadline = time.monotonic() + END_OTHERS_WITHIN_S
             while await connection.fetchval(_END_OTHERS):
+                if time.monotonic() > deadline:
+                    return False
                 await asyncio.sleep(0.002)
-            if await connection.fetchval(_SHAPE) != self._new:
+            if await _shape(connection, self._full) != self._new:
                 return False
-            emptying = await connection.fetchval(_EMPTYING)
+            emptying = await connection.fetchval(_EMPTYING, self._full)
             await connection.execute(f"SET session_replication_role = replica; {emptying or ''}")
             return True
         finally:
@@ -83,7 +89,13 @@ class TestServer:
         await migrate(template.owner, then=[Engine().install])
         connection = await asyncpg.connect(**template.administrator)
         try:
-            self._new = await connection.fetchval(_SHAPE)
+            tables = [row[0] for row in await connection.fetch(_TABLES)]
+            self._full = [
+                table
+                for table in tables
+                if await connection.fetchval(f"SELECT EXISTS (SELECT FROM {table})")
+            ]
+            self._new = await _shape(connection, self._full)
         finally:
             await connection.close()
 
@@ -106,10 +118,12 @@ SELECT concat_ws(
      FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace WHERE {_OURS}),
     (SELECT md5(string_agg(concat_ws(',', oid, tgrelid, tgenabled), ';' ORDER BY oid))
      FROM pg_trigger),
-    (SELECT md5(string_agg(concat_ws(',', oid, polrelid), ';' ORDER BY oid)) FROM pg_policy),
-    (SELECT md5(string_agg(i::text, ';' ORDER BY name)) FROM projections.installed i),
-    (SELECT md5(string_agg(m::text, ';' ORDER BY name)) FROM deploy.migration m)
+    (SELECT md5(string_agg(concat_ws(',', oid, polrelid), ';' ORDER BY oid)) FROM pg_policy)
 )
+"""
+_TABLES = f"""
+SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+WHERE {_OURS} AND relkind = 'r'
 """
 # Truncating makes new files, which takes longer than deleting a few rows.
 _EMPTYING = f"""
@@ -118,8 +132,17 @@ SELECT string_agg(
          ELSE format('DELETE FROM %s', c.oid::regclass) END, ';')
 FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
 WHERE {_OURS} AND relkind = 'r' AND pg_relation_size(c.oid) > 0
-  AND c.oid NOT IN ('projections.installed'::regclass, 'deploy.migration'::regclass)
+  AND c.oid::regclass::text <> ALL ($1::text[])
 """
+
+
+async def _shape(connection: "asyncpg.Connection[Any]", full: list[str]) -> str:
+    """Return what tells whether more has changed than the rows of tables that were empty."""
+    parts: list[str] = [await connection.fetchval(_SHAPE)]
+    for table in full:
+        rows = f"SELECT md5(string_agg(t::text, ';' ORDER BY t::text)) FROM {table} t"
+        parts.append(await connection.fetchval(rows) or "")
+    return "/".join(parts)
 
 
 @contextmanager

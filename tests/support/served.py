@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from api.app import create_app
 from api.credentials import new_session
 from deploy.bootstrap import Founded, found_tenant
 from deploy.settings import Settings
-from deploy.wiring import house_at
+from deploy.wiring import following, house_at
 from tests.support.postgres import TestServer
 
 
@@ -27,8 +27,11 @@ class Served(NamedTuple):
 
 
 @contextmanager
-def served(postgres: TestServer, data_dir: Path) -> Generator[Served]:
-    """Serve a fresh database with one tenant until the block ends."""
+def served(postgres: TestServer, data_dir: Path, *, follows: bool = False) -> Generator[Served]:
+    """Serve a fresh database with one tenant until the block ends.
+
+    With ``follows`` the read models that follow the log are kept up.
+    """
     result: list[Served | BaseException] = []
     started, stop = threading.Event(), threading.Event()
 
@@ -36,6 +39,7 @@ def served(postgres: TestServer, data_dir: Path) -> Generator[Served]:
         async with (
             postgres.fresh_database() as address,
             house_at(Settings(data_dir=data_dir), address) as house,
+            following(house) if follows else nullcontext(),
         ):
             founded = await found_tenant(house, "Acme", email="owner@example.com")
             with socket.socket() as listener:

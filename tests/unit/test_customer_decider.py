@@ -61,7 +61,7 @@ def test_code_and_address_are_unique_in_any_case():
     """The refusal says who has it; what is given up is free again."""
     world = World().given(RegisterCustomer(**ACME))
     taken = world.do(RegisterCustomer(name="B", email="BUY@acme.com"))
-    assert taken == CustomerEmailTaken(email="BUY@acme.com", customer_id=1)
+    assert taken == CustomerEmailTaken(customer_id=1)
     assert taken.detail().startswith("Email already exists")
     assert world.do(RegisterCustomer(name="B", code=" acme")) == CustomerCodeTaken(
         customer_code="acme", customer_id=1

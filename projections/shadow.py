@@ -1,0 +1,383 @@
+"""Projections' tables made anew from the log in a schema of their own, while live ones go on.
+
+Each tenant's log is folded in batches, read ahead, by all projections side by side. A projection
+that has a quick way into empty tables (`projections.bulk`) takes it as far as the log goes at the
+time; from there on, and for all others, it is the ordinary fold.
+"""
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Final, cast
+
+import asyncpg
+
+from projections.bulk import HELD_ROWS_MAX, Bulk, BulkFold, copy_rows
+from projections.comparing import Digest, digest, table_names
+from projections.log_reading import (
+    Batch,
+    folded_types,
+    of_types,
+    read_ahead,
+    set_tenant,
+)
+from projections.projection import Connection, Projection
+
+SHADOW: Final = "projections_rebuild"
+WITNESS: Final = "projections_witness"
+RETIRED: Final = "projections_retired"
+_SCHEMAS: Final = (SHADOW, WITNESS, RETIRED)
+# A row that many events touch is written once a batch, and each batch is held by everybody who
+# folds it: so larger than what is read elsewhere, and few at a time.
+BATCH_EVENTS: Final = 40_000
+BATCHES_AHEAD_MAX: Final = 1
+SLICE_EVENTS: Final = 5_000
+CURSOR_ROWS: Final = 1_000
+CURSORS_MAX: Final = 16
+
+Progress = Callable[[int, int], None]
+"""Called with how many events are done, and of how many in all."""
+
+Targets = Mapping[tuple[int, str], int]
+"""By tenant and projection, the position to fold up to."""
+
+
+class ShadowBusy(Exception):
+    """Another rebuild is running; wait for it to end."""
+
+    def __init__(self) -> None:
+        super().__init__("another rebuild is running; wait for it to end")
+
+
+@asynccontextmanager
+async def shadow_schemas(writer: Connection, *, wait: bool = False) -> AsyncGenerator[None, None]:
+    """Make the empty schemas, and take away what is left in them at the end.
+
+    The session lock keeps a second rebuild out; it ends with the connection, so a rebuild
+    that was killed leaves nothing behind that the next one does not clear away. With ``wait``
+    that of another one is waited for; raises ShadowBusy otherwise.
+    """
+    if wait:
+        await writer.execute("SELECT pg_advisory_lock(hashtext($1))", SHADOW)
+    elif not await writer.fetchval("SELECT pg_try_advisory_lock(hashtext($1))", SHADOW):
+        raise ShadowBusy
+    try:
+        await _drop(writer)
+        await writer.execute(
+            "SET synchronous_commit = off; SET maintenance_work_mem = '128MB';"
+            + "".join(f"CREATE SCHEMA {schema};" for schema in _SCHEMAS)
+        )
+        yield
+    finally:
+        if not writer.is_closed():
+            await _drop(writer)
+            await writer.execute(
+                "RESET synchronous_commit; RESET maintenance_work_mem; RESET ledger.tenant"
+            )
+            await writer.execute("SELECT pg_advisory_unlock(hashtext($1))", SHADOW)
+
+
+async def _drop(writer: Connection) -> None:
+    await writer.execute(
+        "SET client_min_messages = warning;"
+        + "".join(f"DROP SCHEMA IF EXISTS {schema} CASCADE;" for schema in _SCHEMAS)
+        + "RESET client_min_messages"
+    )
+
+
+class _OneAtATime:
+    """A connection that several tasks may use: their statements wait for each other."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = asyncio.Lock()
+        self._cursors: deque[_HeldCursor] = deque()
+
+    async def execute(self, query: str, *arguments: object) -> str:
+        async with self._lock:
+            return await self._connection.execute(query, *arguments)
+
+    async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        async with self._lock:
+            return await self._connection.fetch(query, *arguments)
+
+    async def fetchrow(self, query: str, *arguments: object) -> asyncpg.Record | None:
+        async with self._lock:
+            return await self._connection.fetchrow(query, *arguments)
+
+    async def fetchval(self, query: str, *arguments: object) -> Any:
+        async with self._lock:
+            return await self._connection.fetchval(query, *arguments)
+
+    async def copy_to_table(self, table_name: str, **options: Any) -> str:
+        async with self._lock:
+            return await self._connection.copy_to_table(table_name, **options)
+
+    def cursor(
+        self, query: str, *arguments: object, prefetch: int = CURSOR_ROWS, **_: object
+    ) -> "_HeldCursor":
+        return _HeldCursor(self, query, arguments, prefetch)
+
+    async def make_room(self, cursor: "_HeldCursor") -> None:
+        """Let go of the oldest cursor where many are open: whoever had it has stopped reading."""
+        self._cursors.append(cursor)
+        if len(self._cursors) > CURSORS_MAX:
+            await self._cursors.popleft().close(given_up=True)
+
+
+class _HeldCursor:
+    """A cursor that needs no transaction: each of the writer's statements is one of its own.
+
+    What it shows is as it was when it was opened, whatever others write meanwhile.
+    """
+
+    def __init__(
+        self, writer: _OneAtATime, query: str, arguments: Sequence[object], prefetch: int
+    ) -> None:
+        self._writer = writer
+        self._query = query
+        self._arguments = arguments
+        self._prefetch = prefetch
+        self._name = f"held_{next(_cursor_numbers)}"
+        self._is_open = self._is_given_up = False
+
+    def __await__(self) -> Generator[Any, None, "_HeldCursor"]:
+        return self._opened().__await__()
+
+    async def __aiter__(self) -> AsyncGenerator[asyncpg.Record, None]:
+        await self._opened()
+        try:
+            while rows := await self.fetch(self._prefetch):
+                for row in rows:
+                    yield row
+        finally:
+            await self.close()
+
+    async def fetch(self, n: int) -> list[asyncpg.Record]:
+        """Return the next rows; none once they are at their end."""
+        assert not self._is_given_up, "too many cursors are read from at once"
+        if not self._is_open:
+            return []
+        rows = await self._writer.fetch(f"FETCH {int(n)} FROM {self._name}")
+        if len(rows) < n:
+            await self.close()
+        return rows
+
+    async def _opened(self) -> "_HeldCursor":
+        statement = f"DECLARE {self._name} NO SCROLL CURSOR WITH HOLD FOR {self._query}"
+        await self._writer.execute(statement, *self._arguments)
+        self._is_open = True
+        await self._writer.make_room(self)
+        return self
+
+    async def close(self, *, given_up: bool = False) -> None:
+        """Let its rows go."""
+        self._is_given_up = given_up and self._is_open
+        if self._is_open:
+            self._is_open = False
+            await self._writer.execute(f"CLOSE {self._name}")
+
+
+_cursor_numbers = itertools.count(1)
+
+
+class Shadow:
+    """Some projections' tables in a schema, and how far each is for each tenant.
+
+    It needs two connections that log in as the owner: the reader's reads the log, the writer's
+    writes the tables. ``quick`` lets projections take their quick way into empty tables.
+    """
+
+    def __init__(
+        self,
+        reader: Connection,
+        writer: Connection,
+        projections: Sequence[Projection],
+        progress: Progress,
+        *,
+        schema: str = SHADOW,
+        quick: bool = True,
+        batch_events: int | None = None,
+    ) -> None:
+        self.projections = tuple(projections)
+        self.schema = schema
+        self.folded = 0
+        self._reader = reader
+        self._writer = writer
+        self._progress = progress
+        self._quick = quick
+        self._batch_events = batch_events or BATCH_EVENTS
+        self._positions: dict[tuple[int, str], int] = {}
+        self._keys: dict[str, list[str]] = {}
+        self._unsettled: list[tuple[int, BulkFold]] = []
+        self._has_begun = False
+
+    async def begin(self) -> None:
+        """Make the empty tables; those that are filled the quick way get their keys later."""
+        for projection in self.projections:
+            await self._writer.execute(projection.ddl(self.schema))
+            if self._quick and isinstance(projection, Bulk):
+                self._keys[projection.name] = [
+                    statement
+                    for table in projection.tables
+                    for statement in await self._lay_bare(table)
+                ]
+        self._has_begun = True
+
+    async def _lay_bare(self, table: str) -> list[str]:
+        """Take away a table's keys, indexes and protection; return what gives them back."""
+        name = f"{self.schema}.{table}"
+        constraints = await self._writer.fetch(_CONSTRAINTS, name)
+        indexes = await self._writer.fetch(_INDEXES, name)
+        drops = [f"ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY"]
+        drops += [f'ALTER TABLE {name} DROP CONSTRAINT "{row[0]}"' for row in constraints]
+        drops += [f"DROP INDEX {row[0]}" for row in indexes]
+        await self._writer.execute(";".join(drops))
+        return [
+            *(f'ALTER TABLE {name} ADD CONSTRAINT "{row[0]}" {row[1]}' for row in constraints),
+            *(row[1] for row in indexes),
+            f"ALTER TABLE {name} FORCE ROW LEVEL SECURITY",
+        ]
+
+    async def _complete(self, writer: Connection, projection: Projection) -> None:
+        """Give a projection's tables their keys and protection, if they have not got them."""
+        statements = self._keys.pop(projection.name, None)
+        if statements is not None:
+            await writer.execute(";".join(statements))
+
+    async def fold_to(self, targets: Targets) -> int:
+        """Fold each projection of each tenant up to its target; return how many events that was.
+
+        Each batch is a transaction. Afterwards all tables are complete, with keys.
+        """
+        assert self._has_begun, "the tables must be there"
+        spans: dict[int, tuple[int, int]] = {}
+        for (tenant_id, name), target in targets.items():
+            first, last = spans.get(tenant_id, (target, target))
+            done = self._positions.get((tenant_id, name), 0)
+            spans[tenant_id] = min(first, done), max(last, target)
+        before = self.folded
+        total = self.folded + sum(last - first for first, last in spans.values())
+        for tenant_id, (first, last) in spans.items():
+            if first < last:
+                await self._fold_tenant(tenant_id, first, last, targets, total)
+        for projection in self.projections:
+            await self._complete(self._writer, projection)
+        for tenant_id, quick in self._unsettled:
+            await self._set_tenant(tenant_id)
+            await quick.settle(self._writer, self.schema)
+        self._unsettled = []
+        return self.folded - before
+
+    def position(self, tenant_id: int, name: str) -> int:
+        """Return how far a projection is for a tenant."""
+        return self._positions.get((tenant_id, name), 0)
+
+    async def analyse(self) -> None:
+        """Let the planner know the tables; it plans by what they hold from the first query on."""
+        for table in table_names(self.projections):
+            await self._writer.execute(f"ANALYZE {self.schema}.{table}")
+
+    async def _fold_tenant(
+        self, tenant_id: int, first: int, last: int, targets: Targets, total: int
+    ) -> None:
+        """Read a stretch of the log, and hand it to a task for each projection.
+
+        They share the writer, one statement at a time: while the database works on one
+        projection's, the others' next batches are read and added up.
+        """
+        await self._set_tenant(tenant_id)
+        writer = cast(Connection, _OneAtATime(self._writer))
+        queues: list[asyncio.Queue[Batch | None]] = []
+        async with self._reader.transaction(), asyncio.TaskGroup() as tasks:
+            for projection in self.projections:
+                queue: asyncio.Queue[Batch | None] = asyncio.Queue(BATCHES_AHEAD_MAX)
+                queues.append(queue)
+                target = targets.get((tenant_id, projection.name), 0)
+                tasks.create_task(self._fold(writer, projection, tenant_id, target, queue))
+            await set_tenant(self._reader, tenant_id)
+            types = folded_types(self.projections)
+            after = first
+            log_ahead = read_ahead(self._reader, tenant_id, first, last, types, self._batch_events)
+            async with aclosing(log_ahead) as batches:
+                async for batch in batches:
+                    for queue in queues:
+                        await queue.put(batch)
+                    self.folded += batch.last - after
+                    after = batch.last
+                    self._progress(self.folded, total)
+            for queue in queues:
+                await queue.put(None)
+
+    async def _fold(
+        self,
+        writer: Connection,
+        projection: Projection,
+        tenant_id: int,
+        target: int,
+        batches: "asyncio.Queue[Batch | None]",
+    ) -> None:
+        """Fold batches into one projection's tables, from where it is up to its target."""
+        key = tenant_id, projection.name
+        quick: BulkFold | None = None
+        if projection.name in self._keys and isinstance(projection, Bulk):
+            quick = projection.bulk_fold(tenant_id)
+        while batch := await batches.get():
+            done = self._positions.get(key, 0)
+            mine = of_types(batch.events, projection.event_types)
+            if mine and (mine[0].position <= done or target < batch.last):
+                mine = [event for event in mine if done < event.position <= target]
+            if mine and quick is not None:
+                # In slices, so that the database has some to write while the next are added up.
+                for start in range(0, len(mine), SLICE_EVENTS):
+                    rows = quick.add(mine[start : start + SLICE_EVENTS])
+                    await copy_rows(writer, self.schema, rows)
+                if quick.held > HELD_ROWS_MAX:
+                    # From here on the tables are as the ordinary fold leaves them.
+                    await copy_rows(writer, self.schema, quick.finish())
+                    await self._complete(writer, projection)
+                    await quick.settle(writer, self.schema)
+                    quick = None
+            elif mine:
+                await projection.apply(writer, self.schema, tenant_id, mine)
+            self._positions[key] = max(done, min(target, batch.last))
+        if quick is not None:
+            await copy_rows(writer, self.schema, quick.finish())
+            self._unsettled.append((tenant_id, quick))
+
+    async def _set_tenant(self, tenant_id: int) -> None:
+        await self._writer.execute("SELECT set_config('ledger.tenant', $1, false)", str(tenant_id))
+
+    async def digests(self, tenants: Iterable[int]) -> dict[tuple[int, str], Digest]:
+        """Return the digest of each tenant's rows of each table, as the writer sees them."""
+        return await digests(self._writer, self.schema, tenants, self.projections)
+
+
+async def digests(
+    connection: Connection,
+    schema: str,
+    tenants: Iterable[int],
+    projections: Sequence[Projection],
+) -> dict[tuple[int, str], Digest]:
+    """Return the digest of each tenant's rows of each of the projections' tables."""
+    found: dict[tuple[int, str], Digest] = {}
+    async with connection.transaction():
+        for tenant_id in dict.fromkeys(tenants):
+            await set_tenant(connection, tenant_id)
+            for table in table_names(projections):
+                found[tenant_id, table] = await digest(connection, schema, table, tenant_id)
+    return found
+
+
+_CONSTRAINTS: Final = """
+SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
+WHERE conrelid = $1::text::regclass AND contype IN ('p', 'u') ORDER BY contype
+"""
+
+_INDEXES: Final = """
+SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index i
+WHERE indrelid = $1::text::regclass
+  AND NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conindid = i.indexrelid)
+"""

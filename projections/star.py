@@ -1,0 +1,165 @@
+"""The star: what analysts read, all of it as of one position.
+
+Inline read models stand at the log's head, following ones at a checkpoint somewhat behind it. An
+analyst's queries must show one position, so this following projection folds once more what the
+views of the schema ``analysis`` (`projections.star_views`) need of the inline ones: by the very
+same folds, into tables of its own whose names begin with ``star_``. What only grows, events and
+movements, is not kept twice: there the views leave out what is behind the position.
+
+Personal data is not copied: no name or address of a customer, no address, note or reason of an
+order.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final, cast
+
+import asyncpg
+import msgspec
+
+from ledger.domain.decision import RecordedEvent
+from projections.categories import Categories
+from projections.locations import Locations
+from projections.log_reading import of_types
+from projections.orders import Orders
+from projections.products import Products
+from projections.projection import Connection, Projection
+from projections.purchase_orders import PurchaseOrders
+from projections.star_customers import StarCustomers
+from projections.star_stock import StarStock
+from projections.suppliers import Suppliers
+from schemas.common import Event
+from schemas.order import OrderPlaced, OrderReturned
+from schemas.supplier import SupplierRegistered, SupplierRevised
+
+PREFIX: Final = "star_"
+
+_Columns = tuple[str, ...]
+
+
+class Copy:
+    """The fold of another projection, into tables whose names begin with ``star_``.
+
+    ``without`` names fields of events that the copy must not hold; they are taken for not said.
+    Indexes are left out: they serve the service's own queries.
+    """
+
+    def __init__(
+        self, original: Projection, without: Mapping[type[Event], _Columns] | None = None
+    ) -> None:
+        self._original = original
+        self._without = {
+            kind: dict.fromkeys(fields, None) for kind, fields in (without or {}).items()
+        }
+        self.tables = {f"{PREFIX}{table}": key for table, key in original.tables.items()}
+        self.event_types = original.event_types
+
+    def ddl(self, schema: str) -> str:
+        """Return the statements that create the tables."""
+        return _renamed(_INDEX.sub("", self._original.ddl(schema)), schema)
+
+    async def apply(
+        self,
+        connection: Connection,
+        schema: str,
+        tenant_id: int,
+        events: Sequence[RecordedEvent],
+    ) -> None:
+        """Fold the events as the original does."""
+        if self._without:
+            events = [self._stripped(recorded) for recorded in events]
+        renaming = cast(Connection, _Renaming(connection, schema))
+        await self._original.apply(renaming, schema, tenant_id, events)
+
+    def _stripped(self, recorded: RecordedEvent) -> RecordedEvent:
+        fields = self._without.get(type(recorded.event))
+        if fields is None:
+            return recorded
+        return recorded._replace(event=msgspec.structs.replace(recorded.event, **fields))
+
+
+_INDEX: Final = re.compile(r"CREATE INDEX [^;]*;")
+_renamed_texts: dict[tuple[str, str], str] = {}
+
+
+def _renamed(text: str, schema: str) -> str:
+    """Return SQL with the tables of a schema named as the copy's are.
+
+    The text of a statement is then the same at every call, so asyncpg prepares it once.
+    """
+    known = _renamed_texts.get((schema, text))
+    if known is None:
+        known = _renamed_texts[schema, text] = text.replace(f"{schema}.", f"{schema}.{PREFIX}")
+    return known
+
+
+class _Renaming:
+    """A connection on which a fold's tables are those of the copy."""
+
+    def __init__(self, connection: Connection, schema: str) -> None:
+        self._connection = connection
+        self._schema = schema
+
+    async def execute(self, query: str, *arguments: object) -> str:
+        return await self._connection.execute(_renamed(query, self._schema), *arguments)
+
+    async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        return await self._connection.fetch(_renamed(query, self._schema), *arguments)
+
+    async def fetchrow(self, query: str, *arguments: object) -> asyncpg.Record | None:
+        return await self._connection.fetchrow(_renamed(query, self._schema), *arguments)
+
+    async def fetchval(self, query: str, *arguments: object) -> Any:
+        return await self._connection.fetchval(_renamed(query, self._schema), *arguments)
+
+    def cursor(self, query: str, *arguments: object, **options: Any) -> Any:
+        return self._connection.cursor(_renamed(query, self._schema), *arguments, **options)
+
+
+_PARTS: Final = (
+    StarStock(),
+    Copy(Products()),
+    Copy(Locations()),
+    Copy(Categories()),
+    Copy(
+        Suppliers(),
+        without=dict.fromkeys((SupplierRegistered, SupplierRevised), ("email", "phone")),
+    ),
+    StarCustomers(),
+    Copy(
+        Orders(),
+        without={OrderPlaced: ("shipping_address", "notes"), OrderReturned: ("reason",)},
+    ),
+    Copy(PurchaseOrders()),
+)
+
+
+class Star:
+    """Folds what the analysts' views need of the inline read models, into tables of its own."""
+
+    name: ClassVar[str] = "star"
+    version: ClassVar[int] = 1
+    tables: ClassVar[Mapping[str, Sequence[str]]] = {
+        table: key for part in _PARTS for table, key in part.tables.items()
+    }
+    event_types: ClassVar[frozenset[type[Event]]] = frozenset(
+        kind for part in _PARTS for kind in part.event_types
+    )
+
+    def ddl(self, schema: str) -> str:
+        """Return the statements that create the tables."""
+        return "".join(part.ddl(schema) for part in _PARTS)
+
+    async def apply(
+        self,
+        connection: Connection,
+        schema: str,
+        tenant_id: int,
+        events: Sequence[RecordedEvent],
+    ) -> None:
+        """Hand each part the events that it folds."""
+        batch = list(events)
+        for part in _PARTS:
+            mine = of_types(batch, part.event_types)
+            if mine:
+                await part.apply(connection, schema, tenant_id, mine)

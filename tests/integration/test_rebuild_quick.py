@@ -1,0 +1,192 @@
+"""The quick way into empty tables gives the very rows that the ordinary fold gives."""
+
+import random
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+import pytest
+
+from deploy.address import DatabaseAddress
+from ledger.domain.decision import RecordedEvent
+from ledger.store import Pool, tenant_transaction
+from projections.engine import Engine
+from projections.following import catch_up
+from projections.rebuild import Report, rebuild
+from schemas.books import BooksConfigured
+from schemas.common import Event
+from schemas.location import LocationOpened
+from schemas.product import ProductRegistered
+from schemas.stock import StockIssued, StockReceived, StockReserved
+from tests.property.test_stock_decider import (
+    KINDS,
+    LOCATIONS,
+    STEP_MINUTES,
+    Step,
+    command_of,
+    stocked,
+)
+from tests.support.decisions import World, minutes, shop
+from tests.support.postgres import create_tenant
+from tests.support.written_log import Scribe
+
+ENGINE = Engine()
+ALL = [projection.name for projection in ENGINE.projections]
+STEPS = 150
+
+
+def history(seed: int) -> Sequence[RecordedEvent]:
+    """Return a shop's history of everything that can happen to stock, at random."""
+    chance = random.Random(seed)
+    world: World = stocked(shop(stock_limit="-4"))
+    for _ in range(STEPS):
+        step = Step(
+            wait=chance.randint(0, 3),
+            back=chance.choice([None, chance.randint(0, 12)]),
+            kind=chance.choice(KINDS),
+            location_id=chance.choice(LOCATIONS),
+            quantity=chance.randint(1, 9),
+            name=chance.choice(["a", "b", "c\td\\ "]),
+            pick=chance.randint(0, 400),
+            flag=chance.random() < 0.5,
+        )
+        world.now += minutes(STEP_MINUTES * step.wait)
+        # What is refused is not in the history.
+        world.do(command_of(step, world))
+    return world.log
+
+
+async def write(pool: Pool, tenant_id: int, seed: int) -> None:
+    """Write a history in groups of random sizes, and have those that follow catch up."""
+    chance = random.Random(seed)
+    scribe = Scribe(pool, ENGINE, tenant_id)
+    rest = [(r.stream, r.event, r.effective_at) for r in history(seed)]
+    while rest:
+        size = chance.randint(1, 12)
+        await scribe.write(*rest[:size])
+        rest = rest[size:]
+    await scribe.write(held("\t still open"))
+    for projection in ENGINE.following:
+        await catch_up(pool, projection, tenant_id)
+
+
+def held(name: str) -> tuple[str, Event]:
+    """Make a hold of that name and owner."""
+    return "stock-1-1", StockReserved(
+        product_id=1, location_id=1, quantity=Decimal(1), reservation_id=name, owner=name
+    )
+
+
+async def rebuilt(database: DatabaseAddress, names: Sequence[str] = ALL) -> Report:
+    """Rebuild."""
+    reader = await asyncpg.connect(**database.owner)
+    writer = await asyncpg.connect(**database.owner)
+    try:
+        return await rebuild(reader, writer, ENGINE, names)
+    finally:
+        await reader.close()
+        await writer.close()
+
+
+@pytest.mark.parametrize(
+    ("batch_events", "slice_events", "held_rows_max"),
+    [(40_000, 5_000, 500_000), (7, 3, 500_000), (1, 1, 500_000), (60, 20, 4), (90, 50, 12)],
+    ids=["large", "small", "one by one", "ended early", "ended later"],
+)
+async def test_the_rows_are_the_same_whatever_the_sizes(
+    database: DatabaseAddress,
+    pool: Pool,
+    monkeypatch: pytest.MonkeyPatch,
+    batch_events: int,
+    slice_events: int,
+    held_rows_max: int,
+) -> None:
+    """Of two tenants; and where memory is short, from the middle on by the ordinary fold."""
+    for name, value in (
+        ("BATCH_EVENTS", batch_events),
+        ("SLICE_EVENTS", slice_events),
+        ("HELD_ROWS_MAX", held_rows_max),
+    ):
+        monkeypatch.setattr(f"projections.shadow.{name}", value)
+    for seed in (1, 2):
+        await write(pool, await create_tenant(database), seed + batch_events)
+    report = await rebuilt(database, ["stock_levels", "stock_by_day"])
+    assert report.differing == []
+    rows = {row.table: row.rows_rebuilt for row in report.tables}
+    assert rows["movement"] > 50
+    assert rows["stock_by_day"] > 0
+    assert rows["reservation"] > 0
+
+
+async def test_the_tables_are_as_they_were_made(
+    database: DatabaseAddress, pool: Pool, tenant_id: int
+) -> None:
+    """Keys, indexes, protection and rights come back with the rows."""
+    await write(pool, tenant_id, 3)
+    before = await _shape(pool)
+    assert (await rebuilt(database)).swapped
+    assert await _shape(pool) == before
+    assert len(before) > 50
+
+
+async def _shape(pool: Pool) -> list[Any]:
+    async with pool.acquire() as connection:
+        return await connection.fetch(
+            """
+            SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity, c.relacl::text,
+                   c.reloptions,
+                   (SELECT array_agg(conname || pg_get_constraintdef(oid) ORDER BY conname)
+                    FROM pg_constraint WHERE conrelid = c.oid) AS constraints,
+                   (SELECT array_agg(pg_get_indexdef(indexrelid)
+                                     ORDER BY indexrelid::regclass::text)
+                    FROM pg_index WHERE indrelid = c.oid) AS indexes,
+                   (SELECT count(*) FROM pg_policy WHERE polrelid = c.oid) AS policies
+            FROM pg_class c
+            WHERE c.relnamespace = 'projections'::regnamespace AND c.relkind = 'r'
+            ORDER BY c.relname
+            """
+        )
+
+
+async def test_a_hold_with_odd_letters_in_its_name_is_copied_as_it_is(
+    database: DatabaseAddress, pool: Pool, tenant_id: int
+) -> None:
+    """Tabs, lines, backslashes and what looks like a null."""
+    scribe = Scribe(pool, ENGINE, tenant_id)
+    names = ["\\N", "a\tb", "c\nd\r", "\\.", "e\\tf"]
+    await scribe.write(*map(held, names))
+    assert (await rebuilt(database, ["stock_levels"])).differing == []
+    async with tenant_transaction(pool, tenant_id) as connection:
+        rows = await connection.fetch("SELECT reservation_id, owner FROM projections.reservation")
+    assert sorted(map(tuple, rows)) == sorted((name, name) for name in names)
+
+
+async def test_a_fold_that_reads_by_cursors_is_rebuilt(
+    database: DatabaseAddress, pool: Pool, tenant_id: int
+) -> None:
+    """Another method of valuation costs all that came before anew, and goes through it."""
+    scribe = Scribe(pool, ENGINE, tenant_id)
+    await scribe.write(
+        ("location-1", LocationOpened(location_id=1, code="MAIN", name="Main")),
+        *(
+            (
+                f"product-{n}",
+                ProductRegistered(product_id=n, sku=f"P{n}", name=f"P{n}", base_price=Decimal(9)),
+            )
+            for n in (1, 2, 3)
+        ),
+    )
+    for n in range(60):
+        product_id = n % 3 + 1
+        came = StockReceived(
+            product_id=product_id, location_id=1, quantity=Decimal(2), unit_cost=Decimal(n + 1)
+        )
+        went = StockIssued(product_id=product_id, location_id=1, quantity=Decimal(1))
+        await scribe.write((f"stock-{product_id}-1", came), (f"stock-{product_id}-1", went))
+    await scribe.write(
+        ("books-1", BooksConfigured(valuation_method="average", time_zone="Europe/London"))
+    )
+    for projection in ENGINE.following:
+        await catch_up(pool, projection, tenant_id)
+    assert (await rebuilt(database)).differing == []
