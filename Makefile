@@ -6,8 +6,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # What `make test` hands on to pytest, for instance PYTEST_ARGS="-k settings".
 PYTEST_ARGS ?=
-# Test files side by side, one a processor; each process has a database server of its own.
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+# Test files side by side, each process with a database server of its own: one more than there are
+# processors, since some tests wait.
+WORKERS = $$($(BIN)/python -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
+PARALLEL = -n $(WORKERS) --dist loadfile
 # How often `make crash` kills the service or its database.
 KILLS ?= 50
 CODE := api deploy ledger projections schemas tests

@@ -21,7 +21,7 @@ from tests.support.served import Served, served
 
 SEED = 20_261_121
 SETTINGS = settings(
-    max_examples=8,
+    max_examples=6,
     deadline=None,
     database=None,
     phases=[Phase.explicit, Phase.generate],
