@@ -11,14 +11,15 @@ orders and purchase orders, costs. What is said of things, such as a product's n
 method the books are kept, happens at no time in the world: it is as it was known.
 """
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, cast, get_args
+from typing import Final, NamedTuple, cast, get_args
 
 import asyncpg
 
+from projections.elsewhere import Elsewhere
 from projections.log_reading import Batch, decode_rows, folded_types, of_types
 from projections.projection import SCHEMA, Connection, Projection
 from schemas.books import LandedCostAdded, StockRevalued
@@ -75,38 +76,6 @@ class Streams(NamedTuple):
         ]
         names = [each for each in dict.fromkeys(self.names) if not each.startswith(tuple(prefixes))]
         return names, prefixes, [_behind(prefix) for prefix in prefixes]
-
-
-class Elsewhere:
-    """A connection on which the tables of ``projections`` are those of another schema."""
-
-    def __init__(self, connection: Connection, rewrite: Callable[[str], str]) -> None:
-        self._connection = connection
-        self._rewrite = rewrite
-
-    async def execute(self, query: str, *arguments: object) -> str:
-        """Run a statement there."""
-        return await self._connection.execute(self._rewrite(query), *arguments)
-
-    async def executemany(self, query: str, arguments: Any) -> None:
-        """Run a statement there for each of some arguments."""
-        await self._connection.executemany(self._rewrite(query), arguments)
-
-    async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
-        """Return what a query finds there."""
-        return await self._connection.fetch(self._rewrite(query), *arguments)
-
-    async def fetchrow(self, query: str, *arguments: object) -> asyncpg.Record | None:
-        """Return the first row that a query finds there."""
-        return await self._connection.fetchrow(self._rewrite(query), *arguments)
-
-    async def fetchval(self, query: str, *arguments: object) -> Any:
-        """Return the first value that a query finds there."""
-        return await self._connection.fetchval(self._rewrite(query), *arguments)
-
-    def cursor(self, query: str, *arguments: object, **options: Any) -> Any:
-        """Return a cursor over what a query finds there."""
-        return self._connection.cursor(self._rewrite(query), *arguments, **options)
 
 
 # What a query compares with the present, such as when a hold expires, it compares with the

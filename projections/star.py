@@ -12,13 +12,13 @@ order.
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final, cast
+from typing import ClassVar, Final, cast
 
-import asyncpg
 import msgspec
 
 from ledger.domain.decision import RecordedEvent
 from projections.categories import Categories
+from projections.elsewhere import Elsewhere
 from projections.locations import Locations
 from projections.log_reading import of_types
 from projections.orders import Orders
@@ -68,7 +68,7 @@ class Copy:
         """Fold the events as the original does."""
         if self._without:
             events = [self._stripped(recorded) for recorded in events]
-        renaming = cast(Connection, _Renaming(connection, schema))
+        renaming = cast(Connection, Elsewhere(connection, lambda query: _renamed(query, schema)))
         await self._original.apply(renaming, schema, tenant_id, events)
 
     def _stripped(self, recorded: RecordedEvent) -> RecordedEvent:
@@ -91,29 +91,6 @@ def _renamed(text: str, schema: str) -> str:
     if known is None:
         known = _renamed_texts[schema, text] = text.replace(f"{schema}.", f"{schema}.{PREFIX}")
     return known
-
-
-class _Renaming:
-    """A connection on which a fold's tables are those of the copy."""
-
-    def __init__(self, connection: Connection, schema: str) -> None:
-        self._connection = connection
-        self._schema = schema
-
-    async def execute(self, query: str, *arguments: object) -> str:
-        return await self._connection.execute(_renamed(query, self._schema), *arguments)
-
-    async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
-        return await self._connection.fetch(_renamed(query, self._schema), *arguments)
-
-    async def fetchrow(self, query: str, *arguments: object) -> asyncpg.Record | None:
-        return await self._connection.fetchrow(_renamed(query, self._schema), *arguments)
-
-    async def fetchval(self, query: str, *arguments: object) -> Any:
-        return await self._connection.fetchval(_renamed(query, self._schema), *arguments)
-
-    def cursor(self, query: str, *arguments: object, **options: Any) -> Any:
-        return self._connection.cursor(_renamed(query, self._schema), *arguments, **options)
 
 
 _PARTS: Final = (
