@@ -118,7 +118,8 @@ SELECT concat_ws(
      FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace WHERE {_OURS}),
     (SELECT md5(string_agg(concat_ws(',', oid, tgrelid, tgenabled), ';' ORDER BY oid))
      FROM pg_trigger),
-    (SELECT md5(string_agg(concat_ws(',', oid, polrelid), ';' ORDER BY oid)) FROM pg_policy)
+    (SELECT md5(string_agg(concat_ws(',', oid, polrelid), ';' ORDER BY oid)) FROM pg_policy),
+    (SELECT datacl FROM pg_database WHERE datname = current_database())
 )
 """
 _TABLES = f"""
