@@ -18,8 +18,6 @@ from schemas.http_woocommerce import Rollback
 
 EXPORTS_MAX: Final = 2
 """How many exports an API process makes at a time; each holds a connection, and some memory."""
-EXPORT_NICENESS: Final = 15
-"""How far exports, and analysts' queries, yield to commands, reads, and what follows the log."""
 
 
 class WooCommerceSettings(NamedTuple):

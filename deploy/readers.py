@@ -10,9 +10,8 @@ from typing import Final
 import asyncpg
 import structlog
 
-from api.house import EXPORT_NICENESS
 from deploy.wiring import House
-from ledger.yielding import yield_to_others
+from ledger.yielding import EXPORT_NICENESS, yield_to_others
 from projections.star_views import READERS
 
 LOOK_EVERY_S: Final = 1.0

@@ -31,12 +31,12 @@ from deploy.superseding import telling_progress, watch_releases
 from deploy.webhooks import run_webhooks
 from deploy.wiring import House, alongside, house_at, open_ledger
 from deploy.workers import (
-    FOLLOWER_NICENESS,
     Following,
     keep_following,
     rebuild_in_process,
     serve_in_workers,
 )
+from ledger.yielding import FOLLOWER_NICENESS
 from projections.following import run_following
 from projections.known_snapshots import run_known_snapshots
 from projections.relay import run_relay

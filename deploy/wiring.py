@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 import asyncpg
 
 from api.customer_search import CustomerSearch
-from api.house import EXPORT_NICENESS, EXPORTS_MAX, WooCommerceSettings
+from api.house import EXPORTS_MAX, WooCommerceSettings
 from deploy.address import DatabaseAddress
 from deploy.database import UnfitDatabase, open_database
 from deploy.master_keys import master_keys
@@ -24,6 +24,7 @@ from ledger.nats_connection import NatsConnection
 from ledger.personal_data import PersonalData
 from ledger.sealed_committer import SealedCommitter
 from ledger.store import Connection, Pool, create_pool
+from ledger.yielding import EXPORT_NICENESS
 from projections.deployment import deploy
 from projections.engine import Engine
 from projections.following import run_following

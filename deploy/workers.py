@@ -23,15 +23,13 @@ from deploy.address import DatabaseAddress
 from deploy.http_server import DRAIN_S
 from deploy.running import run
 from deploy.settings import Settings, decode_path, encode_path
+from ledger.yielding import FOLLOWER_NICENESS, yield_to_others
 
 RESTARTS_MAX: Final = 5
 SETTLED_S: Final = 30
 RESTART_DELAY_MAX_S: Final = 30.0
 READY: Final = b"ready\n"
 READY_TIMEOUT_S: Final = 60
-# Under full load what follows gets what the API leaves of the processors: a report may be late,
-# an answer should not.
-FOLLOWER_NICENESS: Final = 10
 
 Work = Literal["serve", "follow", "relay", "deliver", "rebuild"]
 Following = Literal["follow", "relay", "deliver"]
@@ -180,10 +178,10 @@ async def _work(work: Work, *arguments: str) -> None:
         if work == "serve":
             await serve_as_worker(settings, address, stop, announce, Path(*arguments))
         elif work == "rebuild":
-            os.nice(FOLLOWER_NICENESS)
+            yield_to_others(os.getpid(), FOLLOWER_NICENESS)
             await rebuild_as_worker(settings, address, stop, int(*arguments))
         else:
-            os.nice(FOLLOWER_NICENESS)
+            yield_to_others(os.getpid(), FOLLOWER_NICENESS)
             await follow_as_worker(settings, address, stop, work)
     finally:
         watching.cancel()

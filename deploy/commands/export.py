@@ -10,13 +10,12 @@ import rich_click as click
 from rich.console import Console
 from rich.progress import TaskID
 
-from api.house import EXPORT_NICENESS
 from deploy.commands._progress import event_progress
 from deploy.commands._tenants import tenant_named
 from deploy.running import run
 from deploy.settings import Settings
 from deploy.wiring import open_ledger
-from ledger.yielding import yield_to_others
+from ledger.yielding import EXPORT_NICENESS, yield_to_others
 
 if TYPE_CHECKING:
     # It takes a moment to load: only where it is needed.

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import asyncpg
 
-from api.house import EXPORT_NICENESS
 from deploy.analysts import create_analyst
 from deploy.parquet_log import export_log
 from deploy.readers import LOOK_EVERY_S
 from ledger.store import create_pool
-from ledger.yielding import yield_to_others
+from ledger.yielding import EXPORT_NICENESS, yield_to_others
 from tests.bench.measure import LoadFailed, in_turn
 from tests.bench.plan import CONNECTIONS, SPREAD_PRODUCTS, Bench
 from tests.bench.rates import rate_of

@@ -29,12 +29,20 @@ API_KEY = "bench_key_0123456789abcdefghijklmnopqrstuvwxyz"
 OWNER_EMAIL = "bench@example.com"
 OWNER_PASSWORD = "bench owner's password"
 START_TIMEOUT_S = 120
+SETTLE_TIMEOUT_S = 900
 LOCATION = "BENCH"
 ADJUST = "/api/inventory/adjust"
 ORDERS = "/api/orders"
 BULK = "/api/ledger/commands"
 # From linux/prctl.h.
 PR_SET_PDEATHSIG = 1
+
+_IS_BEHIND = """
+SELECT EXISTS (
+    SELECT FROM projections.checkpoint c JOIN ledger.head h USING (tenant_id)
+    WHERE c.parked_at IS NULL AND c.position < h.position
+)
+"""
 
 
 class ServerFailed(Exception):
@@ -130,9 +138,14 @@ class Installation:
             await connection.close()
 
     async def settle(self) -> None:
-        """Bring the database to rest: statistics up to date, and a checkpoint behind it."""
+        """Bring the database to rest: what follows the log is there, statistics up to date, and a
+        checkpoint behind it.
+        """
         connection = await asyncpg.connect(**self.database.administrator)
         try:
+            async with asyncio.timeout(SETTLE_TIMEOUT_S):
+                while await connection.fetchval(_IS_BEHIND):
+                    await asyncio.sleep(0.2)
             await connection.execute("VACUUM (ANALYZE)")
             await connection.execute("CHECKPOINT")
         finally:

@@ -1,6 +1,7 @@
 """The following projections' own process: it is kept running, and outlives nobody."""
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from ledger.yielding import turn_ns
 from tests.proof.crash import KEY, Service
 
 WITHIN_S = 30.0
@@ -82,6 +84,10 @@ async def test_it_is_started_again_when_it_dies_and_catches_up(tmp_path: Path) -
         assert "stock_by_day" in await _behind(service)
         assert second.nice() > psutil.Process().nice()
         assert _yielding_backends(service)
+        processes = [second, *_yielding_backends(service)]
+        assert not (usual := turn_ns(os.getpid())) or all(
+            turn_ns(process.pid) > usual for process in processes
+        )
 
 
 async def test_it_ends_with_the_service_on_ctrl_c(tmp_path: Path) -> None:

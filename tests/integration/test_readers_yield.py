@@ -1,6 +1,7 @@
 """An analyst's connection gets what commands and reads leave of the processors."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import psutil
 from deploy.analysts import create_analyst
 from deploy.readers import keep_readers_yielding
 from deploy.wiring import House, alongside
+from ledger.yielding import turn_ns
 from tests.support.postgres import create_tenant
 
 WITHIN_S = 20.0
@@ -31,6 +33,7 @@ async def test_a_readers_connections_yield_and_nobody_elses(house: House) -> Non
             while psutil.Process(readers[-1].get_server_pid()).nice() <= usual:
                 await asyncio.sleep(0.05)
             assert _session_yields(readers[-1])
+            assert _lets_others_go_first(readers[-1])
         assert psutil.Process(operator.get_server_pid()).nice() == usual
         async with house.pool.acquire() as connection:
             assert psutil.Process(connection.get_server_pid()).nice() == usual
@@ -43,3 +46,9 @@ def _session_yields(connection: "asyncpg.Connection[Any]") -> bool:
     """Tell whether a connection's process yields as a session too, where the system has that."""
     file = Path(f"/proc/{connection.get_server_pid()}/autogroup")
     return not file.exists() or int(file.read_text().split()[-1]) > 0
+
+
+def _lets_others_go_first(connection: "asyncpg.Connection[Any]") -> bool:
+    """Tell whether who wakes up need not wait for its turn to end, where the system has that."""
+    usual = turn_ns(os.getpid())
+    return not usual or turn_ns(connection.get_server_pid()) > usual
