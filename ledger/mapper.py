@@ -15,7 +15,8 @@ an old event stands for, ``READS_FROM`` says so, and old events are read with no
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, cast, get_args
@@ -66,6 +67,7 @@ class EventFormat:
         for name, event_type in types.items():
             for version in range(_reads_from(event_type), event_type.SCHEMA_VERSION):
                 self._decoders[name, version] = self._decoders[name, event_type.SCHEMA_VERSION]
+        self._many: dict[tuple[str, int], Callable[[str], Sequence[Event]]] = {}
         self._upcasters: dict[tuple[str, int], Upcaster] = {}
         self.encode: Callable[[Event], bytes] = msgspec.json.Encoder().encode
 
@@ -100,6 +102,22 @@ class EventFormat:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _unreadable(type_name, schema_version, str(error)) from error
 
+    def decode_many(self, type_name: str, schema_version: int, data: str) -> Sequence[Event]:
+        """Return stored events of one type and version; ``data`` are theirs, with commas between.
+
+        Raises `UnreadableEvent` as ``decode`` does.
+        """
+        key = type_name, schema_version
+        decode_all = self._many.get(key)
+        if decode_all is None and key in self._decoders:
+            decoder = msgspec.json.Decoder(list[self.event_types[type_name]])
+            decode_all = self._many[key] = decoder.decode
+        if decode_all is not None:
+            # What is wrong is found below, in the one event that is.
+            with suppress(msgspec.DecodeError):
+                return decode_all(f"[{data}]")
+        return [self.decode(type_name, schema_version, bytes(one)) for one in _split(f"[{data}]")]
+
     def _decode_old(self, type_name: str, schema_version: int, data: bytes | str) -> Event:
         event_type = self.event_types.get(type_name)
         if event_type is None:
@@ -123,6 +141,7 @@ def _reads_from(event_type: type[Event]) -> int:
     return event_type.READS_FROM or event_type.SCHEMA_VERSION
 
 
+_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
 
 
@@ -167,6 +186,7 @@ _FORMAT = EventFormat(
 EVENT_TYPES = _FORMAT.event_types
 encode_event = _FORMAT.encode
 decode_event = _FORMAT.decode
+decode_events = _FORMAT.decode_many
 upcaster = _FORMAT.upcaster
 
 # The streams that deciders fold. Whatever else is in a tenant's log belongs to applications of

@@ -1,4 +1,4 @@
-"""The quick way into tables that are still empty: folded in memory, and copied in.
+"""The quick way into tables that are still empty: folded in memory, in columns, and copied in.
 
 A rebuild begins with nothing, so a fold need not ask the database what is there: it can keep what
 it has to know of earlier events in memory, and write each row once, when it is final, as text for
@@ -7,17 +7,20 @@ ends, and digests prove that the rows are the same.
 """
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
-from ledger.domain.decision import RecordedEvent
 from projections.projection import Connection
+
+if TYPE_CHECKING:
+    from projections.log_columns import Stretch
+    from projections.moves import Moves
 
 HELD_ROWS_MAX: Final = 500_000
 """How many rows a fold keeps in memory, some hundreds of bytes each; beyond it, it ends early."""
 
-CopyRows = Mapping[str, Sequence[str]]
-"""Rows by table, each a line of COPY's text format without its end."""
+CopyRows = Mapping[str, bytes | memoryview]
+"""Rows by table, as lines of COPY's text format."""
 
 
 class BulkFold(Protocol):
@@ -28,8 +31,12 @@ class BulkFold(Protocol):
         """How many rows are kept in memory, until they are final."""
         ...
 
-    def add(self, events: Sequence[RecordedEvent]) -> CopyRows:
-        """Fold the next events, of the projection's types; return the rows that are final now."""
+    def takes(self, moves: "Moves") -> bool:
+        """Tell whether it can fold these as well: not if its sums might become too large."""
+        ...
+
+    def add(self, stretch: "Stretch", moves: "Moves") -> CopyRows:
+        """Fold the next events, and what they move; return the rows that are final now."""
         ...
 
     def finish(self) -> CopyRows:
@@ -58,12 +65,8 @@ async def copy_rows(connection: Connection, schema: str, rows: CopyRows) -> None
     for table, lines in rows.items():
         if lines:
             await connection.copy_to_table(
-                table, schema_name=schema, source=io.BytesIO(_joined(lines)), format="text"
+                table, schema_name=schema, source=io.BytesIO(lines), format="text"
             )
-
-
-def _joined(lines: Iterable[str]) -> bytes:
-    return ("\n".join(lines) + "\n").encode()
 
 
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})

@@ -1,8 +1,8 @@
 """The log as projections read it: decoded, in order, in batches, and read ahead."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Container, Iterable
-from typing import Final, NamedTuple
+from collections.abc import AsyncGenerator, Callable, Container, Coroutine, Iterable
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from asyncpg import Record
 
@@ -108,31 +108,31 @@ def is_unknown(stream: str, type_name: str) -> bool:
     return type_name not in EVENT_TYPES and is_ours(stream)
 
 
+class _Read(Protocol):
+    """What has been read of the log, to which position."""
+
+    @property
+    def last(self) -> int: ...
+
+
+Stretch = TypeVar("Stretch", bound=_Read)
+
+
 async def read_ahead(
-    connection: Connection,
-    tenant_id: int,
-    after: int,
-    up_to: int,
-    types: Container[str],
-    limit: int = READ_BATCH,
-) -> AsyncGenerator[Batch, None]:
-    """Yield the events behind ``after`` up to ``up_to``, reading one batch of ``limit`` ahead.
+    read: Callable[[int], Coroutine[None, None, Stretch | None]], after: int
+) -> AsyncGenerator[Stretch, None]:
+    """Yield what ``read`` gives for what is behind a position, until it gives None.
 
-    The connection must be used by nobody else meanwhile, and in a transaction of the tenant's.
+    The next stretch is read while one is worked on: nobody else may use the connection meanwhile,
+    which must be in a transaction of the tenant's.
     """
-
-    def read(position: int) -> "asyncio.Task[Batch | None]":
-        return asyncio.create_task(
-            read_events(connection, tenant_id, position, up_to, types, limit)
-        )
-
-    following = read(after)
+    following = asyncio.create_task(read(after))
     try:
-        while batch := await following:
-            following = read(batch.last)
-            yield batch
+        while stretch := await following:
+            following = asyncio.create_task(read(stretch.last))
+            yield stretch
     finally:
-        following.cancel()
+        # To its end, which is near: a query that is cut off takes its transaction with it.
         await asyncio.gather(following, return_exceptions=True)
 
 

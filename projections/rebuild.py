@@ -19,6 +19,7 @@ from typing import Final, Literal, NamedTuple
 
 import structlog
 
+from ledger.errors import UnreadableEvent
 from projections.comparing import table_names
 from projections.engine import Engine
 from projections.log_reading import head_position, set_tenant, tenant_ids
@@ -88,8 +89,9 @@ async def rebuild(
     """Rebuild projections from the log and put them in the place of the live ones.
 
     Raises LookupError for an unknown name, RebuildFailed when another rebuild runs, when the
-    installed tables are of another release, when readers or views stand in the way of the swap
-    for too long, or when two folds of the log do not agree; nothing has changed then.
+    installed tables are of another release, when the log holds an event that cannot be read, when
+    readers or views stand in the way of the swap for too long, or when two folds of the log do not
+    agree; nothing has changed then.
     """
     projections = [engine.named(name) for name in dict.fromkeys(names)]
     started = time.monotonic()
@@ -119,7 +121,7 @@ async def rebuild(
             on_step("swapping")
             await swap(reader, shadow, engine)
             return Report(shadow.folded, time.monotonic() - started, tables, True)
-    except (ShadowBusy, SwapFailed) as error:
+    except (ShadowBusy, SwapFailed, UnreadableEvent) as error:
         raise RebuildFailed(str(error)) from error
 
 

@@ -8,19 +8,28 @@ time; from there on, and for all others, it is the ordinary fold.
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import asyncpg
 
-from projections.bulk import HELD_ROWS_MAX, Bulk, BulkFold, copy_rows
+from projections.bulk import HELD_ROWS_MAX, Bulk, BulkFold, CopyRows, copy_rows
 from projections.comparing import Digest, digest, table_names
 from projections.log_reading import (
     Batch,
     folded_types,
     of_types,
     read_ahead,
+    read_events,
     set_tenant,
 )
 from projections.projection import Connection, Projection
@@ -33,7 +42,6 @@ _SCHEMAS: Final = (SHADOW, WITNESS, RETIRED)
 # folds it: so larger than what is read elsewhere, and few at a time.
 BATCH_EVENTS: Final = 40_000
 BATCHES_AHEAD_MAX: Final = 1
-SLICE_EVENTS: Final = 5_000
 CURSOR_ROWS: Final = 1_000
 CURSORS_MAX: Final = 16
 
@@ -183,6 +191,24 @@ class _HeldCursor:
 _cursor_numbers = itertools.count(1)
 
 
+@asynccontextmanager
+async def _together() -> AsyncGenerator[asyncio.TaskGroup, None]:
+    """Give a group of tasks that end together; the first one's failure is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            yield tasks
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+
+
+class _Quick(NamedTuple):
+    """A projection on the quick way, and how far it goes."""
+
+    projection: Projection
+    bulk: BulkFold
+    target: int
+
+
 class Shadow:
     """Some projections' tables in a schema, and how far each is for each tenant.
 
@@ -213,6 +239,7 @@ class Shadow:
         self._keys: dict[str, list[str]] = {}
         self._unsettled: list[tuple[int, BulkFold]] = []
         self._has_begun = False
+        self._done = self._total = 0
 
     async def begin(self) -> None:
         """Make the empty tables; those that are filled the quick way get their keys later."""
@@ -259,15 +286,22 @@ class Shadow:
             done = self._positions.get((tenant_id, name), 0)
             spans[tenant_id] = min(first, done), max(last, target)
         before = self.folded
-        total = self.folded + sum(last - first for first, last in spans.values())
+        ways = len({projection.name in self._keys for projection in self.projections})
+        self._total = self._done + ways * sum(last - first for first, last in spans.values())
         for tenant_id, (first, last) in spans.items():
             if first < last:
-                await self._fold_tenant(tenant_id, first, last, targets, total)
+                quick = [p for p in self.projections if p.name in self._keys]
+                slow = [p for p in self.projections if p not in quick]
+                if quick:
+                    slow += await self._fold_quickly(tenant_id, quick, targets)
+                if slow:
+                    await self._fold_tenant(tenant_id, first, last, targets, slow)
+                self.folded += last - first
         for projection in self.projections:
             await self._complete(self._writer, projection)
-        for tenant_id, quick in self._unsettled:
+        for tenant_id, fold in self._unsettled:
             await self._set_tenant(tenant_id)
-            await quick.settle(self._writer, self.schema)
+            await fold.settle(self._writer, self.schema)
         self._unsettled = []
         return self.folded - before
 
@@ -280,34 +314,132 @@ class Shadow:
         for table in table_names(self.projections):
             await self._writer.execute(f"ANALYZE {self.schema}.{table}")
 
+    async def _fold_quickly(
+        self, tenant_id: int, projections: Sequence[Projection], targets: Targets
+    ) -> list[Projection]:
+        """Fold a tenant's log from its beginning the quick way; return what ended early.
+
+        Three things go on at once: the next stretch is read, one is folded, and the rows of the
+        one before are written.
+        """
+        await self._set_tenant(tenant_id)
+        folds = [
+            _Quick(projection, projection.bulk_fold(tenant_id), target)
+            for projection in projections
+            if isinstance(projection, Bulk)
+            and (target := targets.get((tenant_id, projection.name), 0))
+        ]
+        left: list[Projection] = []
+        queue: asyncio.Queue[CopyRows | None] = asyncio.Queue(1)
+        async with self._reader.transaction(), _together() as tasks:
+            await set_tenant(self._reader, tenant_id)
+            tasks.create_task(self._copy(queue))
+            after = 0
+            # Those with the nearest target first: each stretch ends where one of them does.
+            for target in sorted({fold.target for fold in folds}):
+                folding = [f for f in folds if f.target >= target and f.projection not in left]
+                left += await self._fold_stretch(tenant_id, folding, after, target, queue)
+                after = target
+            for fold in folds:
+                if fold.projection not in left:
+                    await queue.put(fold.bulk.finish())
+                    self._unsettled.append((tenant_id, fold.bulk))
+            await queue.put(None)
+        return left
+
+    async def _fold_stretch(
+        self,
+        tenant_id: int,
+        folds: Sequence["_Quick"],
+        after: int,
+        up_to: int,
+        queue: "asyncio.Queue[CopyRows | None]",
+    ) -> list[Projection]:
+        """Fold some of the log the quick way; return what ended early."""
+        # These take a moment to load: only where they are needed.
+        from projections.log_columns import Stretch, read_columns
+        from projections.moves import moves_of
+
+        def work(stretch: Stretch) -> Sequence[CopyRows | None]:
+            moves = moves_of(stretch)
+            return [
+                fold.bulk.add(stretch, moves) if fold.bulk.takes(moves) else None for fold in folds
+            ]
+
+        left: list[Projection] = []
+        types = folded_types([fold.projection for fold in folds])
+
+        def read(position: int) -> Coroutine[None, None, Stretch | None]:
+            return read_columns(self._reader, tenant_id, position, up_to, types, self._batch_events)
+
+        async with aclosing(read_ahead(read, after)) as stretches:
+            async for stretch in stretches:
+                folded = await asyncio.to_thread(work, stretch)
+                going_on: list[_Quick] = []
+                for fold, rows in zip(folds, folded, strict=True):
+                    key = tenant_id, fold.projection.name
+                    if rows is not None:
+                        await queue.put(rows)
+                        self._positions[key] = stretch.last
+                    if rows is not None and fold.bulk.held <= HELD_ROWS_MAX:
+                        going_on.append(fold)
+                        continue
+                    # From here on the tables are as the ordinary fold leaves them.
+                    await queue.put(fold.bulk.finish())
+                    self._unsettled.append((tenant_id, fold.bulk))
+                    left.append(fold.projection)
+                self._tell(stretch.last - after)
+                after = stretch.last
+                folds = going_on
+                if not folds:
+                    break
+        return left
+
+    async def _copy(self, queue: "asyncio.Queue[CopyRows | None]") -> None:
+        while (rows := await queue.get()) is not None:
+            await copy_rows(self._writer, self.schema, rows)
+
     async def _fold_tenant(
-        self, tenant_id: int, first: int, last: int, targets: Targets, total: int
+        self,
+        tenant_id: int,
+        first: int,
+        last: int,
+        targets: Targets,
+        projections: Sequence[Projection],
     ) -> None:
         """Read a stretch of the log, and hand it to a task for each projection.
 
         They share the writer, one statement at a time: while the database works on one
         projection's, the others' next batches are read and added up.
         """
+        for projection in projections:
+            await self._complete(self._writer, projection)
         await self._set_tenant(tenant_id)
         writer = cast(Connection, _OneAtATime(self._writer))
         queues: list[asyncio.Queue[Batch | None]] = []
-        async with self._reader.transaction(), asyncio.TaskGroup() as tasks:
-            for projection in self.projections:
+        async with self._reader.transaction(), _together() as tasks:
+            for projection in projections:
                 queue: asyncio.Queue[Batch | None] = asyncio.Queue(BATCHES_AHEAD_MAX)
                 queues.append(queue)
                 target = targets.get((tenant_id, projection.name), 0)
                 tasks.create_task(self._fold(writer, projection, tenant_id, target, queue))
             await set_tenant(self._reader, tenant_id)
-            types = folded_types(self.projections)
-            after = first
-            log_ahead = read_ahead(self._reader, tenant_id, first, last, types, self._batch_events)
-            async with aclosing(log_ahead) as batches:
+            types = folded_types(projections)
+            after = min(
+                (self._positions.get((tenant_id, p.name), 0) for p in projections), default=first
+            )
+
+            def read(position: int) -> Coroutine[None, None, Batch | None]:
+                return read_events(
+                    self._reader, tenant_id, position, last, types, self._batch_events
+                )
+
+            async with aclosing(read_ahead(read, after)) as batches:
                 async for batch in batches:
                     for queue in queues:
                         await queue.put(batch)
-                    self.folded += batch.last - after
+                    self._tell(batch.last - after)
                     after = batch.last
-                    self._progress(self.folded, total)
             for queue in queues:
                 await queue.put(None)
 
@@ -321,31 +453,18 @@ class Shadow:
     ) -> None:
         """Fold batches into one projection's tables, from where it is up to its target."""
         key = tenant_id, projection.name
-        quick: BulkFold | None = None
-        if projection.name in self._keys and isinstance(projection, Bulk):
-            quick = projection.bulk_fold(tenant_id)
         while batch := await batches.get():
             done = self._positions.get(key, 0)
             mine = of_types(batch.events, projection.event_types)
             if mine and (mine[0].position <= done or target < batch.last):
                 mine = [event for event in mine if done < event.position <= target]
-            if mine and quick is not None:
-                # In slices, so that the database has some to write while the next are added up.
-                for start in range(0, len(mine), SLICE_EVENTS):
-                    rows = quick.add(mine[start : start + SLICE_EVENTS])
-                    await copy_rows(writer, self.schema, rows)
-                if quick.held > HELD_ROWS_MAX:
-                    # From here on the tables are as the ordinary fold leaves them.
-                    await copy_rows(writer, self.schema, quick.finish())
-                    await self._complete(writer, projection)
-                    await quick.settle(writer, self.schema)
-                    quick = None
-            elif mine:
+            if mine:
                 await projection.apply(writer, self.schema, tenant_id, mine)
             self._positions[key] = max(done, min(target, batch.last))
-        if quick is not None:
-            await copy_rows(writer, self.schema, quick.finish())
-            self._unsettled.append((tenant_id, quick))
+
+    def _tell(self, more: int) -> None:
+        self._done += more
+        self._progress(self._done, max(self._done, self._total))
 
     async def _set_tenant(self, tenant_id: int) -> None:
         await self._writer.execute("SELECT set_config('ledger.tenant', $1, false)", str(tenant_id))

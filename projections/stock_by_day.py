@@ -6,29 +6,46 @@ both on hand (quarantine), or both not (a loss in transit), changes nothing here
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date
+from datetime import UTC, date, datetime
 from functools import lru_cache
-from typing import Any, ClassVar, Final, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Final, get_args
 from zoneinfo import ZoneInfo
 
 from asyncpg import Record
 
 from ledger.domain.decision import RecordedEvent
 from ledger.domain.movements import legs
-from projections.bulk import CopyRows, text_field
 from projections.projection import BALANCE, Columns, Connection, Statements, rows_as_json
 from schemas.common import Event
 from schemas.location import LocationOpened, LocationRevised
 from schemas.stock import StockEvent
 
-_ON_HAND: Final = frozenset({"unrestricted", "quarantine"})
-_FIGURES: Final = ("received", "issued", "adjusted", "transferred_in", "transferred_out", "change")
+if TYPE_CHECKING:
+    from projections.stock_by_day_bulk import StockByDayBulk
+
+ON_HAND: Final = frozenset({"unrestricted", "quarantine"})
+FIGURES: Final = ("received", "issued", "adjusted", "transferred_in", "transferred_out", "change")
+CHANGE: Final = FIGURES.index("change")
+MOVEMENTS: Final = len(FIGURES)
+# By the account at the other end: the figure, and whether what arrives is added to it or taken
+# from it. What is on the way is another figure when it comes from, or goes to, another place.
+FIGURE_OF: Final[Mapping[str, tuple[int, int]]] = {
+    "supplier": (FIGURES.index("received"), 1),
+    "customer": (FIGURES.index("issued"), -1),
+    "adjustment": (FIGURES.index("adjusted"), 1),
+    "loss": (FIGURES.index("adjusted"), 1),
+    "in_transit": (FIGURES.index("transferred_in"), 1),
+}
+ELSEWHERE: Final = (FIGURES.index("transferred_out"), -1)
+
+UTC_NAME: Final = "UTC"
+"""The zone of a location that nothing has been said of."""
 
 _DAY = Columns(
     "product_id bigint",
     "location_id bigint",
     "day date",
-    *(f"{figure} {BALANCE}" for figure in _FIGURES),
+    *(f"{figure} {BALANCE}" for figure in FIGURES),
     "movements bigint",
 )
 _ZONE = Columns("location_id bigint", "time_zone text")
@@ -44,7 +61,7 @@ _SQL = Statements(
         INSERT INTO {{schema}}.stock_by_day AS d
         SELECT n.* FROM unnest((SELECT $1::text::{{schema}}.stock_by_day[])) AS n
         ON CONFLICT (tenant_id, product_id, location_id, day) DO UPDATE
-        SET {", ".join(f"{figure} = d.{figure} + excluded.{figure}" for figure in _FIGURES)},
+        SET {", ".join(f"{figure} = d.{figure} + excluded.{figure}" for figure in FIGURES)},
             movements = d.movements + excluded.movements
     """,
 )
@@ -77,6 +94,9 @@ class StockByDay:
 
     def bulk_fold(self, tenant_id: int) -> "StockByDayBulk":
         """Return the quick way into empty tables."""
+        # It takes a moment to load: only where it is needed.
+        from projections.stock_by_day_bulk import StockByDayBulk
+
         return StockByDayBulk(tenant_id)
 
     async def apply(
@@ -122,7 +142,7 @@ def _add_up(
                 rezoned.add(event.location_id)
             continue
         from_account, from_place, to_account, to_place, quantity = leg
-        from_shelf, to_shelf = from_account in _ON_HAND, to_account in _ON_HAND
+        from_shelf, to_shelf = from_account in ON_HAND, to_account in ON_HAND
         if from_shelf == to_shelf:
             continue
         if to_shelf:
@@ -130,60 +150,23 @@ def _add_up(
         else:
             place, change, other, other_place = from_place, -quantity, to_account, to_place
         product_id: int = event.product_id
-        zone = zones.get(place, "UTC")
-        day = recorded.effective_at
-        if zone != "UTC" or day.tzinfo is not UTC:
-            day = day.astimezone(_zone(zone))
-        day = day.date()
+        day = day_of(recorded.effective_at, zones.get(place, UTC_NAME))
         row = days.get((product_id, place, day))
         if row is None:
             row = days[product_id, place, day] = [0, 0, 0, 0, 0, 0, 0]
-        match other:
-            case "supplier":
-                row[0] += change
-            case "customer":
-                row[1] -= change
-            case "in_transit" if other_place == place:
-                row[3] += change
-            case "in_transit":
-                row[4] -= change
-            case _:
-                row[2] += change
-        row[5] += change
-        row[6] += 1
+        figure, sign = FIGURE_OF[other]
+        if other == "in_transit" and other_place != place:
+            figure, sign = ELSEWHERE
+        row[figure] += sign * change
+        row[CHANGE] += change
+        row[MOVEMENTS] += 1
 
 
-class StockByDayBulk:
-    """One tenant's days, in memory: the quick way into empty tables."""
-
-    def __init__(self, tenant_id: int) -> None:
-        self._tenant_id = tenant_id
-        self._zones: dict[int, str] = {}
-        self._days: _Days = {}
-
-    @property
-    def held(self) -> int:
-        """How many rows are kept in memory."""
-        return len(self._zones) + len(self._days)
-
-    def add(self, events: Sequence[RecordedEvent]) -> CopyRows:
-        """Fold the next events; none of their rows is final."""
-        _add_up(events, self._zones, set(), self._days)
-        return {}
-
-    def finish(self) -> CopyRows:
-        """Return the days, and the zones."""
-        tenant_id = self._tenant_id
-        days = [
-            f"{tenant_id}\t{product_id}\t{place}\t{day}\t{a}\t{b}\t{c}\t{d}\t{e}\t{f}\t{n}"
-            for (product_id, place, day), (a, b, c, d, e, f, n) in self._days.items()
-        ]
-        zones = [f"{tenant_id}\t{place}\t{text_field(z)}" for place, z in self._zones.items()]
-        self._days = {}
-        return {"stock_by_day": days, "stock_by_day_zone": zones}
-
-    async def settle(self, connection: Connection, schema: str) -> None:
-        """Nothing given out changes."""
+def day_of(at: datetime, zone: str) -> date:
+    """Return the date of a time in a zone."""
+    if zone != UTC_NAME or at.tzinfo is not UTC:
+        at = at.astimezone(_zone(zone))
+    return at.date()
 
 
 @lru_cache(maxsize=1024)

@@ -12,12 +12,11 @@ subtracts expired ones only from the few rows that may have some (`projections.s
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Final, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast, get_args
 
 from ledger.domain.decision import RecordedEvent
 from ledger.domain.movements import legs
 from projections.projection import BALANCE, QUANTITY, SCHEMA, Columns, Connection, Statements
-from projections.stock_levels_bulk import StockLevelsBulk
 from schemas.common import Event
 from schemas.stock import (
     Account,
@@ -28,6 +27,9 @@ from schemas.stock import (
     StockIssued,
     StockReserved,
 )
+
+if TYPE_CHECKING:
+    from projections.stock_levels_bulk import StockLevelsBulk
 
 ACCOUNTS: Final[tuple[str, ...]] = get_args(Account)
 _INDEX: Final = {account: index for index, account in enumerate(ACCOUNTS)}
@@ -197,8 +199,11 @@ class StockLevels:
             + _RESERVATION.create(schema, "reservation", self.tables["reservation"])
         )
 
-    def bulk_fold(self, tenant_id: int) -> StockLevelsBulk:
+    def bulk_fold(self, tenant_id: int) -> "StockLevelsBulk":
         """Return the quick way into empty tables."""
+        # It takes a moment to load: only where it is needed.
+        from projections.stock_levels_bulk import StockLevelsBulk
+
         return StockLevelsBulk(tenant_id)
 
     async def apply(

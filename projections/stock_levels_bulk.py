@@ -4,35 +4,49 @@ The rules are those of `projections.stock_levels`, gone through forwards, with e
 hand: so a movement's row is final when it is met, but for what reverses it.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final, cast, get_args
+from typing import Any, Final, get_args
 
 import msgspec
+import numpy as np
 
-from ledger.domain.decision import RecordedEvent
-from ledger.domain.movements import legs
+from ledger.domain.movements import claim_of
 from projections.bulk import CopyRows, text_field
+from projections.log_columns import Ints, Stretch
+from projections.moves import (
+    ACCOUNTS,
+    MILLIONTHS_MAX,
+    NO_POSITION,
+    Moves,
+    Slots,
+    Sums,
+    copy_lines,
+    decimal_texts,
+    instant,
+    instant_texts,
+    names_of,
+    number_texts,
+    number_texts_or_null,
+    one_in_millionths,
+    texts_of,
+)
 from projections.projection import Connection
 from schemas.common import Event
 from schemas.stock import (
-    Account,
-    MovementReversed,
     ReservationExtended,
     ReservationReleased,
+    StockEvent,
     StockIssued,
     StockReserved,
 )
 
-_ACCOUNTS: Final[tuple[str, ...]] = get_args(Account)
-_INDEX: Final = {account: index for index, account in enumerate(_ACCOUNTS)}
-_RESERVED: Final = len(_ACCOUNTS)
+_RESERVED: Final = len(ACCOUNTS)
 _MOVEMENTS: Final = _RESERVED + 1
 _VERSION: Final = _RESERVED + 2
 _POSITION: Final = _RESERVED + 3
-_Level = list[Any]
-_NEW: Final[_Level] = [0] * (_POSITION + 1)
+_WIDTH: Final = _POSITION + 1
+_STOCK: Final[frozenset[type[Event]]] = frozenset(get_args(StockEvent))
 _CLAIMING: Final[frozenset[type[Event]]] = frozenset(
     {StockReserved, ReservationExtended, ReservationReleased, StockIssued}
 )
@@ -58,94 +72,116 @@ class StockLevelsBulk:
 
     def __init__(self, tenant_id: int) -> None:
         self._tenant_id = tenant_id
-        self._levels: dict[tuple[int, int], _Level] = {}
+        self._slots = Slots()
+        self._levels = Sums(_WIDTH)
         self._holds: dict[tuple[int, int, str], _Hold] = {}
-        self._reversals: list[tuple[int, int]] = []
+        self._reversed: list[int] = []
+        self._reversed_by: list[int] = []
+        self._moved = 0.0
 
     @property
     def held(self) -> int:
         """How many rows are kept in memory."""
-        return len(self._levels) + len(self._holds) + len(self._reversals)
+        return len(self._slots.pairs) + len(self._holds) + len(self._reversed)
 
-    def add(self, events: Sequence[RecordedEvent]) -> CopyRows:
+    def takes(self, moves: Moves) -> bool:
+        """Tell whether every balance would still be held exactly; none is above what moved."""
+        return self._moved + moves.quantities.sum(dtype=np.float64) < MILLIONTHS_MAX
+
+    def add(self, stretch: Stretch, moves: Moves) -> CopyRows:
         """Fold the next events; return their movements."""
-        levels, index, tenant_id = self._levels, _INDEX, self._tenant_id
-        moved: list[str] = []
-        recorded_last: datetime | None = None
-        recorded_text = ""
-        for position, _, version, any_event, effective_at, recorded_at in events:
-            event = cast(Any, any_event)
-            kind: type[Event] = type(any_event)
-            product_id, location_id = event.product_id, event.location_id
-            level = levels.get((product_id, location_id))
-            if level is None:
-                level = levels[product_id, location_id] = _NEW.copy()
-            if version > level[_VERSION]:
-                level[_VERSION] = version
-            level[_POSITION] = position
-            if kind in _CLAIMING and event.reservation_id is not None:
-                self._claim(event, kind, level, position, recorded_at)
-            leg = legs(any_event)
-            if leg is None:
+        self._moved += moves.quantities.sum(dtype=np.float64)
+        self._touch(stretch)
+        self._claim(stretch)
+        if not len(moves.positions):
+            return {}
+        own = self._slots.of(moves.products, moves.locations)
+        sources = _slots_at(self._slots, moves, moves.from_places, own)
+        targets = _slots_at(self._slots, moves, moves.to_places, own)
+        levels = self._levels.reach(len(self._slots.pairs))
+        np.add.at(levels[:, _MOVEMENTS], own, 1)
+        for slots in (sources, targets):
+            np.maximum.at(levels[:, _POSITION], slots, moves.positions)
+        # What leaves and what arrives, in turn, each by its place and account.
+        keys = np.empty(2 * len(own), np.int64)
+        keys[0::2] = sources * _WIDTH + moves.from_accounts
+        keys[1::2] = targets * _WIDTH + moves.to_accounts
+        changes = np.empty(2 * len(own), np.int64)
+        changes[0::2] = -moves.quantities
+        changes[1::2] = moves.quantities
+        balances = running(levels.reshape(-1), keys, changes)
+        undoing = moves.reverses != NO_POSITION
+        self._reversed += moves.reverses[undoing].tolist()
+        self._reversed_by += moves.positions[undoing].tolist()
+        lines = copy_lines(
+            str(self._tenant_id),
+            number_texts(moves.positions),
+            number_texts(moves.products),
+            number_texts(moves.locations),
+            names_of(moves.type_names, moves.types),
+            names_of(ACCOUNTS, moves.from_accounts),
+            number_texts(moves.from_places),
+            names_of(ACCOUNTS, moves.to_accounts),
+            number_texts(moves.to_places),
+            decimal_texts(moves.quantities),
+            decimal_texts(balances[0::2]),
+            decimal_texts(balances[1::2]),
+            instant_texts(moves.effective),
+            instant_texts(moves.recorded),
+            number_texts_or_null(moves.reverses) if undoing.any() else r"\N",
+            r"\N",
+        )
+        return {"movement": lines}
+
+    def _touch(self, stretch: Stretch) -> None:
+        """Have the levels that events are of, with the last version and position."""
+        for column in stretch.of(_STOCK):
+            count = len(column.events)
+            products = np.fromiter((e.product_id for e in column.events), np.int64, count)
+            locations = np.fromiter((e.location_id for e in column.events), np.int64, count)
+            own = self._slots.of(products, locations)
+            levels = self._levels.reach(len(self._slots.pairs))
+            np.maximum.at(levels[:, _VERSION], own, column.versions)
+            np.maximum.at(levels[:, _POSITION], own, column.positions)
+
+    def _claim(self, stretch: Stretch) -> None:
+        """Follow the holds, event by event: there are few, and each has a name."""
+        claiming: list[tuple[int, Any, int]] = []
+        for column in stretch.of(_CLAIMING):
+            claiming += [
+                (position, event, recorded)
+                for position, event, recorded in zip(
+                    column.positions.tolist(),
+                    column.events,
+                    column.recorded.tolist(),
+                    strict=True,
+                )
+                if event.reservation_id is not None
+            ]
+        # One position has one event.
+        for position, event, recorded in sorted(claiming, key=_first):
+            key = event.product_id, event.location_id, event.reservation_id
+            if isinstance(event, ReservationExtended):
+                if hold := self._holds.get(key):
+                    hold.expires_at = event.expires_at
                 continue
-            from_account, from_place, to_account, to_place, quantity = leg
-            source = (
-                level if from_place == location_id else self._at(product_id, from_place, position)
-            )
-            target = level if to_place == location_id else self._at(product_id, to_place, position)
-            reverses = r"\N"
-            if kind is MovementReversed:
-                reverses = str(event.reversed_position)
-                self._reversals.append((event.reversed_position, position))
-            if recorded_at != recorded_last:
-                recorded_last, recorded_text = recorded_at, recorded_at.isoformat()
-            if effective_at is recorded_at or effective_at == recorded_at:
-                effective_text = recorded_text
-            else:
-                effective_text = effective_at.isoformat()
-            from_index, to_index = index[from_account], index[to_account]
-            from_balance = source[from_index] = source[from_index] - quantity
-            to_balance = target[to_index] = target[to_index] + quantity
-            level[_MOVEMENTS] += 1
-            moved.append(
-                f"{tenant_id}\t{position}\t{product_id}\t{location_id}\t{kind.TYPE}\t"
-                f"{from_account}\t{from_place}\t{to_account}\t{to_place}\t{quantity}\t"
-                f"{from_balance}\t{to_balance}\t{effective_text}\t{recorded_text}\t"
-                f"{reverses}\t\\N"
-            )
-        return {"movement": moved}
-
-    def _at(self, product_id: int, location_id: int, position: int) -> _Level:
-        level = self._levels.get((product_id, location_id))
-        if level is None:
-            level = self._levels[product_id, location_id] = _NEW.copy()
-        level[_POSITION] = position
-        return level
-
-    def _claim(
-        self, event: Any, kind: type[Event], level: _Level, position: int, recorded_at: datetime
-    ) -> None:
-        key = event.product_id, event.location_id, event.reservation_id
-        if kind is StockReserved:
-            level[_RESERVED] += event.quantity
-            self._holds[key] = _Hold(
-                event.quantity, event.quantity, event.owner, event.expires_at, recorded_at, position
-            )
-            return
-        hold = self._holds.get(key)
-        if kind is ReservationExtended:
-            if hold is not None:
-                hold.expires_at = event.expires_at
-            return
-        level[_RESERVED] -= event.quantity
-        if hold is not None:
-            hold.left -= event.quantity
-            if hold.left <= 0:
-                del self._holds[key]
+            claim = claim_of(event)
+            assert claim is not None, "what names a reservation changes it"
+            change = claim[1]
+            own = self._slots.slot(key[:2])
+            levels = self._levels.reach(len(self._slots.pairs))
+            levels[own, _RESERVED] += one_in_millionths(change)
+            if isinstance(event, StockReserved):
+                self._holds[key] = _Hold(
+                    change, change, event.owner, event.expires_at, instant(recorded), position
+                )
+            elif hold := self._holds.get(key):
+                hold.left += change
+                if hold.left <= 0:
+                    del self._holds[key]
 
     def finish(self) -> CopyRows:
         """Return the levels and the holds."""
-        tenant_id = self._tenant_id
         expiries: dict[tuple[int, int], datetime] = {}
         holds: list[str] = []
         for (product_id, location_id, name), hold in self._holds.items():
@@ -154,28 +190,61 @@ class StockLevelsBulk:
             if expires_at is not None and expires_at <= expiries.get(place, expires_at):
                 expiries[place] = expires_at
             holds.append(
-                f"{tenant_id}\t{product_id}\t{location_id}\t{text_field(name)}\t{hold.reserved}\t"
-                f"{hold.left}\t{text_field(hold.owner)}\t{_instant(expires_at)}\t"
-                f"{_instant(hold.created_at)}\t{hold.position}"
+                f"{self._tenant_id}\t{product_id}\t{location_id}\t{text_field(name)}\t"
+                f"{hold.reserved}\t{hold.left}\t{text_field(hold.owner)}\t"
+                f"{_instant(expires_at)}\t{_instant(hold.created_at)}\t{hold.position}\n"
             )
-        levels = [
-            f"{tenant_id}\t{product_id}\t{location_id}\t{a}\t{b}\t{c}\t{d}\t{e}\t{f}\t{g}\t"
-            f"{reserved}\t{_instant(expiries.get((product_id, location_id)))}\t"
-            f"{movements}\t{version}\t{position}"
-            for (product_id, location_id), (
-                a, b, c, d, e, f, g, reserved, movements, version, position
-            ) in self._levels.items()
-        ]  # fmt: skip
-        self._levels, self._holds = {}, {}
-        return {"stock_level": levels, "reservation": holds}
+        return {"stock_level": self._level_lines(expiries), "reservation": "".join(holds).encode()}
+
+    def _level_lines(self, expiries: dict[tuple[int, int], datetime]) -> memoryview:
+        products, locations = self._slots.columns()
+        levels = self._levels.rows[: len(products)]
+        return copy_lines(
+            str(self._tenant_id),
+            number_texts(products),
+            number_texts(locations),
+            *(decimal_texts(levels[:, sums]) for sums in range(_RESERVED + 1)),
+            texts_of([_instant(expiries.get(pair)) for pair in self._slots.pairs]),
+            *(number_texts(levels[:, count]) for count in (_MOVEMENTS, _VERSION, _POSITION)),
+        )
 
     async def settle(self, connection: Connection, schema: str) -> None:
         """Mark the movements that were reversed later."""
-        if self._reversals:
+        if self._reversed:
             statement = _MARK_REVERSED.replace("{schema}", schema)
-            await connection.execute(
-                statement, self._tenant_id, *zip(*self._reversals, strict=True)
-            )
+            await connection.execute(statement, self._tenant_id, self._reversed, self._reversed_by)
+
+
+def _slots_at(slots: Slots, moves: Moves, places: Ints, own: Ints) -> Ints:
+    """Return the slots of the movements' products at places; most are the movements' own."""
+    elsewhere = np.flatnonzero(places != moves.locations)
+    if not len(elsewhere):
+        return own
+    found = own.copy()
+    found[elsewhere] = slots.of(moves.products[elsewhere], places[elsewhere])
+    return found
+
+
+def running(balances: Ints, keys: Ints, changes: Ints) -> Ints:
+    """Add changes to balances, in order; return each one's balance after it.
+
+    The sum over all keys may go round beyond 64 bits; the differences are right all the same.
+    """
+    order = np.argsort(keys, kind="stable")
+    sorted_keys, sorted_changes = keys[order], changes[order]
+    sums = np.cumsum(sorted_changes)
+    firsts = np.flatnonzero(np.diff(sorted_keys, prepend=-1))
+    counts = np.diff(firsts, append=len(keys))
+    before = balances[sorted_keys[firsts]] - (sums[firsts] - sorted_changes[firsts])
+    sums += np.repeat(before, counts)
+    balances[sorted_keys[firsts]] = sums[firsts + counts - 1]
+    after = np.empty_like(sums)
+    after[order] = sums
+    return after
+
+
+def _first(claim: tuple[int, Any, int]) -> int:
+    return claim[0]
 
 
 def _instant(at: datetime | None) -> str:

@@ -157,6 +157,8 @@ _LEGS: Final[Mapping[type[Event], Callable[[Any], Leg | None]]] = {
     QuarantineReleased: _unblocked,
     MovementReversed: _reversed,
 }
+MOVING: Final = frozenset(_LEGS)
+"""The types of events that may move something."""
 
 
 def _claimed(event: StockReserved) -> tuple[str, Decimal]:

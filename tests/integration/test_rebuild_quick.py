@@ -2,10 +2,12 @@
 
 import random
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import asyncpg
+import msgspec
 import pytest
 
 from deploy.address import DatabaseAddress
@@ -13,7 +15,8 @@ from ledger.domain.decision import RecordedEvent
 from ledger.store import Pool, tenant_transaction
 from projections.engine import Engine
 from projections.following import catch_up
-from projections.rebuild import Report, rebuild
+from projections.moves import MILLIONTHS
+from projections.rebuild import RebuildFailed, Report, rebuild
 from schemas.books import BooksConfigured
 from schemas.common import Event
 from schemas.location import LocationOpened
@@ -67,6 +70,11 @@ async def write(pool: Pool, tenant_id: int, seed: int) -> None:
         await scribe.write(*rest[:size])
         rest = rest[size:]
     await scribe.write(held("\t still open"))
+    await catch_up_all(pool, tenant_id)
+
+
+async def catch_up_all(pool: Pool, tenant_id: int) -> None:
+    """Have those that follow catch up."""
     for projection in ENGINE.following:
         await catch_up(pool, projection, tenant_id)
 
@@ -90,8 +98,8 @@ async def rebuilt(database: DatabaseAddress, names: Sequence[str] = ALL) -> Repo
 
 
 @pytest.mark.parametrize(
-    ("batch_events", "slice_events", "held_rows_max"),
-    [(40_000, 5_000, 500_000), (7, 3, 500_000), (1, 1, 500_000), (60, 20, 4), (90, 50, 12)],
+    ("batch_events", "held_rows_max"),
+    [(40_000, 500_000), (7, 500_000), (1, 500_000), (60, 4), (90, 12)],
     ids=["large", "small", "one by one", "ended early", "ended later"],
 )
 async def test_the_rows_are_the_same_whatever_the_sizes(
@@ -99,13 +107,11 @@ async def test_the_rows_are_the_same_whatever_the_sizes(
     pool: Pool,
     monkeypatch: pytest.MonkeyPatch,
     batch_events: int,
-    slice_events: int,
     held_rows_max: int,
 ) -> None:
     """Of two tenants; and where memory is short, from the middle on by the ordinary fold."""
     for name, value in (
         ("BATCH_EVENTS", batch_events),
-        ("SLICE_EVENTS", slice_events),
         ("HELD_ROWS_MAX", held_rows_max),
     ):
         monkeypatch.setattr(f"projections.shadow.{name}", value)
@@ -117,6 +123,72 @@ async def test_the_rows_are_the_same_whatever_the_sizes(
     assert rows["movement"] > 50
     assert rows["stock_by_day"] > 0
     assert rows["reservation"] > 0
+
+
+@pytest.mark.parametrize(
+    ("digits", "sums_max"),
+    [(12, None), (18, None), (12, Decimal("20000000.5")), (12, Decimal(100))],
+    ids=["all fit", "as they are", "ended later", "none fits"],
+)
+async def test_zones_change_and_quantities_have_decimals(
+    database: DatabaseAddress,
+    pool: Pool,
+    tenant_id: int,
+    monkeypatch: pytest.MonkeyPatch,
+    digits: int,
+    sums_max: Decimal | None,
+) -> None:
+    """Days are of the zone that a place had at the time; beyond 64 bits it is the ordinary fold."""
+    if sums_max is not None:
+        for module in ("stock_levels_bulk", "stock_by_day_bulk"):
+            monkeypatch.setattr(
+                f"projections.{module}.MILLIONTHS_MAX", float(sums_max * MILLIONTHS)
+            )
+    monkeypatch.setattr("projections.shadow.BATCH_EVENTS", 11)
+    scribe = Scribe(pool, ENGINE, tenant_id)
+    chance = random.Random(5)
+    zones = ["UTC", "Pacific/Kiritimati", "America/St_Johns", "Pacific/Niue"]
+    facts = LocationOpened(location_id=1, code="A", name="A")
+    for zone in zones:
+        await scribe.write(
+            ("location-1", msgspec.structs.replace(facts, time_zone=zone)),
+            *(
+                (
+                    f"stock-{product_id}-{location_id}",
+                    StockReceived(
+                        product_id=product_id,
+                        location_id=location_id,
+                        quantity=Decimal(chance.randint(1, 10**digits - 1)).scaleb(-6),
+                    ),
+                    datetime(
+                        1969 + chance.randint(0, 90), 3, 28, chance.randint(0, 23), tzinfo=UTC
+                    ),
+                )
+                for product_id in (1, 2)
+                for location_id in (1, 2)
+                for _ in range(4)
+            ),
+        )
+    await catch_up_all(pool, tenant_id)
+    report = await rebuilt(database, ["stock_levels", "stock_by_day"])
+    assert report.differing == []
+    assert {row.rows_rebuilt for row in report.tables if row.table == "movement"} == {64}
+
+
+async def test_what_this_release_cannot_read_is_told(
+    database: DatabaseAddress, pool: Pool, tenant_id: int
+) -> None:
+    """In our streams; those of others are theirs."""
+
+    class Melted(Event, frozen=True, kw_only=True):
+        TYPE: ClassVar[str] = "Melted"
+
+    scribe = Scribe(pool, ENGINE, tenant_id)
+    await scribe.write(held("a"), ("lamp-1", Melted()))
+    assert (await rebuilt(database, ["stock_levels"])).differing == []
+    await scribe.write(("stock-1-1", Melted()))
+    with pytest.raises(RebuildFailed, match="Melted"):
+        await rebuilt(database, ["stock_levels"])
 
 
 async def test_the_tables_are_as_they_were_made(
@@ -187,6 +259,5 @@ async def test_a_fold_that_reads_by_cursors_is_rebuilt(
     await scribe.write(
         ("books-1", BooksConfigured(valuation_method="average", time_zone="Europe/London"))
     )
-    for projection in ENGINE.following:
-        await catch_up(pool, projection, tenant_id)
+    await catch_up_all(pool, tenant_id)
     assert (await rebuilt(database)).differing == []

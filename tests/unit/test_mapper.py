@@ -102,6 +102,27 @@ def test_what_cannot_be_read_is_told_with_its_name_and_version(
     assert raised.value.schema_version == schema_version
 
 
+def test_many_of_a_version_are_read_in_one_go(weighing: EventFormat) -> None:
+    """Old ones too, and the same as one by one."""
+    present = '{"weight":"1.25","unit":"kg"},{"weight":"2","unit":"t"}'
+    old = '{"grams":"1250"},{"grams":"2"}'
+
+    assert weighing.decode_many("Weighed", 3, present) == [
+        Weighed(weight=Decimal("1.25"), unit="kg"),
+        Weighed(weight=Decimal(2), unit="t"),
+    ]
+    assert weighing.decode_many("Weighed", 1, old) == [
+        weighing.decode("Weighed", 1, one) for one in ('{"grams":"1250"}', '{"grams":"2"}')
+    ]
+
+
+@pytest.mark.parametrize("type_name", ["Weighed", "Melted"])
+def test_one_among_many_that_cannot_be_read_is_told(weighing: EventFormat, type_name: str) -> None:
+    """As it is told by itself."""
+    with pytest.raises(UnreadableEvent, match=r"no such type|missing required field `unit`"):
+        weighing.decode_many(type_name, 3, '{"weight":"1","unit":"kg"},{"weight":"1"}')
+
+
 def test_a_version_without_its_upcaster_is_unreadable() -> None:
     """It is told as such when such an event is met; the golden files meet each version."""
     with pytest.raises(UnreadableEvent, match="upcasting"):

@@ -1,0 +1,226 @@
+"""Movements in columns: what each event of a stretch of the log moves, and text for COPY."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final, NamedTuple, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow
+import pyarrow.compute
+
+from ledger.domain.movements import MOVING, legs
+from projections.log_columns import Column, Ints, Stretch
+from schemas.stock import Account, MovementReversed
+
+pa: Any = pyarrow
+compute: Any = pyarrow.compute
+
+Texts = Any
+"""An Arrow array of strings."""
+
+ACCOUNTS: Final[tuple[str, ...]] = get_args(Account)
+ACCOUNT_NUMBERS: Final = {account: number for number, account in enumerate(ACCOUNTS)}
+MILLIONTHS: Final = 1_000_000
+MILLIONTHS_MAX: Final = 9e18
+"""What the sums of a column may come to: a little less than 64 bits hold."""
+NO_POSITION: Final = 0
+
+EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_UNIX_US: Final = int(EPOCH.timestamp()) * 1_000_000
+_QUANTITY: Final = pa.decimal128(18, 6)
+_BALANCE: Final = pa.decimal128(38, 6)
+
+
+class Moves(NamedTuple):
+    """Movements by position. ``types`` index ``type_names``, accounts are numbers of ``ACCOUNTS``.
+
+    Quantities are in millionths; ``reverses`` is a position or ``NO_POSITION``.
+    """
+
+    type_names: Sequence[str]
+    types: Ints
+    positions: Ints
+    products: Ints
+    locations: Ints
+    from_accounts: Ints
+    from_places: Ints
+    to_accounts: Ints
+    to_places: Ints
+    quantities: Ints
+    effective: Ints
+    recorded: Ints
+    reverses: Ints
+
+    def only(self, chosen: "Chosen") -> "Moves":
+        """Return some of them: by a mask, a slice, or their indices in another order."""
+        return Moves(self.type_names, *(column[chosen] for column in self[1:]))
+
+
+Chosen = npt.NDArray[np.bool_] | Ints | slice
+
+
+def moves_of(stretch: Stretch) -> Moves:
+    """Return what the events of a stretch of the log move, those that move something."""
+    columns = stretch.of(MOVING)
+    parts = [_moves(number, column) for number, column in enumerate(columns)]
+    joined = [np.concatenate([_NONE, *values]) for values in zip(*parts, strict=True)]
+    moves = Moves([column.kind.TYPE for column in columns], *(joined or [_NONE] * _COLUMNS))
+    return moves.only(np.argsort(moves.positions, kind="stable"))
+
+
+def _moves(number: int, column: Column) -> Sequence[Ints]:
+    """Return the columns of `Moves` behind the names, of one type's events."""
+    events = column.events
+    found = [legs(event) for event in events]
+    chosen: Chosen = slice(None)
+    if None in found:
+        chosen = np.fromiter((leg is not None for leg in found), np.bool_, len(found))
+        events = [event for event, leg in zip(events, found, strict=True) if leg is not None]
+    moved = [leg for leg in found if leg is not None]
+    if not moved:
+        return [_NONE] * _COLUMNS
+    from_accounts, from_places, to_accounts, to_places, quantities = zip(*moved, strict=True)
+    count = len(moved)
+    reverses = np.full(count, NO_POSITION)
+    if column.kind is MovementReversed:
+        reverses = _numbers(event.reversed_position for event in events)
+    return [
+        np.full(count, number),
+        column.positions[chosen],
+        _numbers(event.product_id for event in events),
+        _numbers(event.location_id for event in events),
+        _numbers(map(ACCOUNT_NUMBERS.__getitem__, from_accounts)),
+        _numbers(from_places),
+        _numbers(map(ACCOUNT_NUMBERS.__getitem__, to_accounts)),
+        _numbers(to_places),
+        in_millionths(quantities),
+        column.effective[chosen],
+        column.recorded[chosen],
+        reverses,
+    ]
+
+
+_COLUMNS: Final = len(Moves._fields) - 1
+_NONE: Final[Ints] = np.zeros(0, np.int64)
+
+
+def _numbers(values: Iterable[int]) -> Ints:
+    return np.fromiter(values, np.int64)
+
+
+def in_millionths(quantities: Sequence[Decimal]) -> Ints:
+    """Return quantities, of the bounds of invariant I7, in millionths."""
+    _, buffer = pa.array(quantities, _QUANTITY).buffers()
+    # 128 bits each, the lower half first: the upper one only says again that it is negative.
+    return np.frombuffer(buffer, np.int64)[: 2 * len(quantities) : 2]
+
+
+def one_in_millionths(quantity: Decimal) -> int:
+    """Return a quantity, of the bounds of invariant I7, in millionths."""
+    return int(quantity * MILLIONTHS)
+
+
+def decimal_texts(millionths: Ints) -> Texts:
+    """Return numbers of millionths as decimal texts."""
+    if not (millionths % MILLIONTHS).any():
+        return number_texts(millionths // MILLIONTHS)
+    halves = np.stack([millionths, millionths >> 63], axis=1)
+    decimals = pa.Array.from_buffers(_BALANCE, len(millionths), [None, pa.py_buffer(halves)])
+    return decimals.cast(pa.string())
+
+
+def number_texts(numbers: Ints) -> Texts:
+    """Return numbers as texts."""
+    return pa.array(numbers).cast(pa.string())
+
+
+def number_texts_or_null(positions: Ints) -> Texts:
+    """Return positions as texts, and ``NO_POSITION`` as what COPY takes for null."""
+    texts = number_texts(positions)
+    return compute.if_else(pa.array(positions != NO_POSITION), texts, r"\N")
+
+
+def texts_of(texts: Sequence[str]) -> Texts:
+    """Return texts as an array."""
+    return pa.array(texts, pa.string())
+
+
+def names_of(names: Sequence[str], numbers: Ints) -> Texts:
+    """Return each number's name."""
+    return texts_of(names).take(pa.array(numbers))
+
+
+def instant_texts(times: Ints) -> Texts:
+    """Return microseconds since 2000 as texts, in UTC. Many events have the same."""
+    distinct, which = np.unique(times, return_inverse=True)
+    stamps = pa.array(distinct + _UNIX_US).cast(pa.timestamp("us")).cast(pa.string())
+    return compute.binary_join_element_wise(stamps, "+00", "").take(pa.array(which))
+
+
+def instant(time: int) -> datetime:
+    """Return microseconds since 2000 as a time."""
+    return EPOCH + timedelta(microseconds=int(time))
+
+
+def copy_lines(*fields: Texts | str) -> memoryview:
+    """Return rows as COPY reads them; ``fields`` are arrays, or a text that all rows have."""
+    lines = compute.binary_join_element_wise(*fields[:-1], _ended(fields[-1]), "\t")
+    if isinstance(lines, pa.ChunkedArray):
+        raise TypeError("whole arrays, not in chunks")
+    _, offsets, content = lines.buffers()
+    if not len(lines) or content is None:
+        return memoryview(b"")
+    assert lines.offset == 0, "a new array begins at its beginning"
+    return memoryview(content)[: np.frombuffer(offsets, np.int32)[len(lines)]]
+
+
+def _ended(field: Texts | str) -> Texts | str:
+    if isinstance(field, str):
+        return f"{field}\n"
+    return compute.binary_join_element_wise(field, "\n", "")
+
+
+class Slots:
+    """Numbers pairs of numbers, from 0 on in the order in which they are first met."""
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[int, int]] = []
+        self._slots: dict[tuple[int, int], int] = {}
+
+    def of(self, first: Ints, second: Ints) -> Ints:
+        """Return the slot of each pair."""
+        firsts, which_first = np.unique(first, return_inverse=True)
+        seconds, which_second = np.unique(second, return_inverse=True)
+        met, which = np.unique(which_first * len(seconds) + which_second, return_inverse=True)
+        pairs = zip(
+            firsts[met // len(seconds)].tolist(), seconds[met % len(seconds)].tolist(), strict=True
+        )
+        return _numbers(map(self.slot, pairs))[which]
+
+    def slot(self, pair: tuple[int, int]) -> int:
+        """Return the slot of a pair."""
+        slot = self._slots.setdefault(pair, len(self.pairs))
+        if slot == len(self.pairs):
+            self.pairs.append(pair)
+        return slot
+
+    def columns(self) -> tuple[Ints, Ints]:
+        """Return the pairs, by slot, in two columns."""
+        both = np.array(self.pairs, np.int64).reshape(-1, 2)
+        return both[:, 0].copy(), both[:, 1].copy()
+
+
+class Sums:
+    """Rows of sums that grow in number; each of ``width`` sums."""
+
+    def __init__(self, width: int) -> None:
+        self.rows = np.zeros((1024, width), np.int64)
+
+    def reach(self, count: int) -> Ints:
+        """Return the rows, at least so many; they stay the same until this is asked again."""
+        if count > len(self.rows):
+            more = max(count, 2 * len(self.rows)) - len(self.rows)
+            self.rows = np.concatenate([self.rows, np.zeros((more, self.rows.shape[1]), np.int64)])
+        return self.rows
