@@ -239,7 +239,9 @@ class Shadow:
         self._keys: dict[str, list[str]] = {}
         self._unsettled: list[tuple[int, BulkFold]] = []
         self._has_begun = False
-        self._done = self._total = 0
+        self._done = 0.0
+        self._total = 0
+        self._ways = 1
 
     async def begin(self) -> None:
         """Make the empty tables; those that are filled the quick way get their keys later."""
@@ -286,8 +288,10 @@ class Shadow:
             done = self._positions.get((tenant_id, name), 0)
             spans[tenant_id] = min(first, done), max(last, target)
         before = self.folded
-        ways = len({projection.name in self._keys for projection in self.projections})
-        self._total = self._done + ways * sum(last - first for first, last in spans.values())
+        # Each way goes through the log by itself; for who looks on, an event is one event.
+        self._ways = len({projection.name in self._keys for projection in self.projections})
+        self._done = self.folded
+        self._total = self.folded + sum(last - first for first, last in spans.values())
         for tenant_id, (first, last) in spans.items():
             if first < last:
                 quick = [p for p in self.projections if p.name in self._keys]
@@ -463,8 +467,8 @@ class Shadow:
             self._positions[key] = max(done, min(target, batch.last))
 
     def _tell(self, more: int) -> None:
-        self._done += more
-        self._progress(self._done, max(self._done, self._total))
+        self._done += more / self._ways
+        self._progress(min(round(self._done), self._total), self._total)
 
     async def _set_tenant(self, tenant_id: int) -> None:
         await self._writer.execute("SELECT set_config('ledger.tenant', $1, false)", str(tenant_id))
