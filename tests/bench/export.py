@@ -16,7 +16,6 @@ from deploy.analysts import create_analyst
 from deploy.parquet_log import export_log
 from deploy.readers import LOOK_EVERY_S
 from ledger.store import create_pool
-from ledger.yielding import EXPORT_NICENESS, yield_to_others
 from tests.bench.measure import LoadFailed, in_turn
 from tests.bench.plan import CONNECTIONS, SPREAD_PRODUCTS, Bench
 from tests.bench.rates import rate_of
@@ -127,8 +126,6 @@ def _copying(
     async def measure() -> float:
         connection = await asyncpg.connect(**ours.database.administrator)
         try:
-            # As the export does, or what else runs on the machine would count for it alone.
-            yield_to_others(connection.get_server_pid(), EXPORT_NICENESS)
             began = time.perf_counter()
             if to_nowhere:
                 status = await connection.execute(f"COPY ({rows}) TO '/dev/null'")
@@ -145,7 +142,8 @@ def _exporting(bench: Bench, ours: Installation, tenant_id: int) -> Callable[[],
     folder = bench.folder / "exported"
 
     async def measure() -> float:
-        pool = await create_pool(ours.database.app, size_max=2, niceness=EXPORT_NICENESS)
+        # Neither yields: all else is at rest, and yielding is measured with the figure after this.
+        pool = await create_pool(ours.database.app, size_max=2)
         try:
             began = time.perf_counter()
             done = await export_log(pool, tenant_id, folder, lambda _done, _total: None)
