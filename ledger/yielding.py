@@ -9,9 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-FOLLOWER_NICENESS: Final = 15
+FOLLOWER_NICENESS: Final = 10
 """How far what follows the log yields to commands and reads: a report may be late."""
-EXPORT_NICENESS: Final = 19
+EXPORT_NICENESS: Final = 15
 """How far exports, and analysts' queries, yield to these, and to what follows the log."""
 
 # The longest that Linux takes. Whoever wakes up and asks for less than who runs may go first;
