@@ -11,7 +11,7 @@ from typing import Final
 
 FOLLOWER_NICENESS: Final = 10
 """How far what follows the log yields to commands and reads: a report may be late."""
-EXPORT_NICENESS: Final = 15
+EXPORT_NICENESS: Final = 19
 """How far exports, and analysts' queries, yield to these, and to what follows the log."""
 
 # The longest that Linux takes. Whoever wakes up and asks for less than who runs may go first;
