@@ -8,7 +8,7 @@ following projections stop, since their checkpoints are of another version.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import asyncpg
 import structlog
@@ -17,9 +17,6 @@ from projections.engine import Engine
 from projections.projection import Connection
 from projections.shadow import Progress, Shadow, shadow_schemas
 from projections.swapping import Release, aims, swap
-
-CATCH_UP_ROUNDS_MAX: Final = 10
-CATCH_UP_EVENTS_SMALL: Final = 2_000
 
 log = structlog.get_logger(__name__)
 
@@ -60,9 +57,7 @@ async def _deploy(
     log.info("projections_building", names=[*names, *differing.retired])
     shadow = Shadow(reader, writer, differing.changed, progress)
     await shadow.begin()
-    for _ in range(CATCH_UP_ROUNDS_MAX):
-        if await shadow.fold_to(await _aims(reader, engine, shadow)) < CATCH_UP_EVENTS_SMALL:
-            break
+    await shadow.catch_up(lambda: _aims(reader, engine, shadow))
     await shadow.analyse()
     await swap(reader, shadow, engine, Release(names, differing.retired, differing.tables))
     log.info("projections_built", names=names, events=shadow.folded)

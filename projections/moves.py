@@ -3,14 +3,15 @@
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final, NamedTuple, get_args
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow
 import pyarrow.compute
 
-from ledger.domain.movements import MOVING, legs
+from ledger.domain.movements import MOVING, Leg, leg_of
 from projections.log_columns import Column, Ints, Stretch
 from schemas.stock import Account, MovementReversed
 
@@ -26,6 +27,7 @@ MILLIONTHS: Final = 1_000_000
 MILLIONTHS_MAX: Final = 9e18
 """What the sums of a column may come to: a little less than 64 bits hold."""
 NO_POSITION: Final = 0
+_WHOLE_MAX: Final = 2**62
 
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _UNIX_US: Final = int(EPOCH.timestamp()) * 1_000_000
@@ -73,24 +75,25 @@ def moves_of(stretch: Stretch) -> Moves:
 def _moves(number: int, column: Column) -> Sequence[Ints]:
     """Return the columns of `Moves` behind the names, of one type's events."""
     events = column.events
-    found = [legs(event) for event in events]
+    found = list(map(leg_of(column.kind), events))
     chosen: Chosen = slice(None)
     if None in found:
         chosen = np.fromiter((leg is not None for leg in found), np.bool_, len(found))
         events = [event for event, leg in zip(events, found, strict=True) if leg is not None]
-    moved = [leg for leg in found if leg is not None]
+        found = [leg for leg in found if leg is not None]
+    moved = cast(Sequence[Leg], found)
     if not moved:
         return [_NONE] * _COLUMNS
     from_accounts, from_places, to_accounts, to_places, quantities = zip(*moved, strict=True)
     count = len(moved)
     reverses = np.full(count, NO_POSITION)
     if column.kind is MovementReversed:
-        reverses = _numbers(event.reversed_position for event in events)
+        reverses = fields_of(events, "reversed_position")
     return [
         np.full(count, number),
         column.positions[chosen],
-        _numbers(event.product_id for event in events),
-        _numbers(event.location_id for event in events),
+        fields_of(events, "product_id"),
+        fields_of(events, "location_id"),
         _numbers(map(ACCOUNT_NUMBERS.__getitem__, from_accounts)),
         _numbers(from_places),
         _numbers(map(ACCOUNT_NUMBERS.__getitem__, to_accounts)),
@@ -108,6 +111,11 @@ _NONE: Final[Ints] = np.zeros(0, np.int64)
 
 def _numbers(values: Iterable[int]) -> Ints:
     return np.fromiter(values, np.int64)
+
+
+def fields_of(events: Sequence[Any], name: str) -> Ints:
+    """Return one field of each event, a whole number."""
+    return np.fromiter(map(attrgetter(name), events), np.int64, len(events))
 
 
 def in_millionths(quantities: Sequence[Decimal]) -> Ints:
@@ -191,12 +199,21 @@ class Slots:
 
     def of(self, first: Ints, second: Ints) -> Ints:
         """Return the slot of each pair."""
-        firsts, which_first = np.unique(first, return_inverse=True)
-        seconds, which_second = np.unique(second, return_inverse=True)
-        met, which = np.unique(which_first * len(seconds) + which_second, return_inverse=True)
-        pairs = zip(
-            firsts[met // len(seconds)].tolist(), seconds[met % len(seconds)].tolist(), strict=True
-        )
+        if not len(first):
+            return _NONE
+        least, most = int(second.min()), int(second.max())
+        width = most - least + 1
+        if int(np.abs(first).max()) < _WHOLE_MAX // width:
+            # One number for both: sorting is what takes time here.
+            met, which = np.unique(first * width + (second - least), return_inverse=True)
+            firsts, seconds = met // width, met % width + least
+        else:
+            distinct_first, which_first = np.unique(first, return_inverse=True)
+            distinct_second, which_second = np.unique(second, return_inverse=True)
+            width = len(distinct_second)
+            met, which = np.unique(which_first * width + which_second, return_inverse=True)
+            firsts, seconds = distinct_first[met // width], distinct_second[met % width]
+        pairs = zip(firsts.tolist(), seconds.tolist(), strict=True)
         return _numbers(map(self.slot, pairs))[which]
 
     def slot(self, pair: tuple[int, int]) -> int:

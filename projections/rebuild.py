@@ -27,8 +27,6 @@ from projections.projection import SCHEMA, Connection, Projection
 from projections.shadow import WITNESS, Progress, Shadow, ShadowBusy, digests, shadow_schemas
 from projections.swapping import SwapFailed, swap
 
-CATCH_UP_ROUNDS_MAX: Final = 5
-CATCH_UP_EVENTS_SMALL: Final = 5_000
 WITNESS_BATCH_EVENTS: Final = 10_000
 
 Step = Literal["folding", "comparing", "folding again", "swapping"]
@@ -104,11 +102,7 @@ async def rebuild(
             shadow = Shadow(reader, writer, projections, progress)
             await shadow.begin()
             on_step("folding")
-            for _ in range(CATCH_UP_ROUNDS_MAX):
-                if await shadow.fold_to(await _live(reader, engine, projections)) < (
-                    CATCH_UP_EVENTS_SMALL
-                ):
-                    break
+            await shadow.catch_up(lambda: _live(reader, engine, projections))
             await shadow.analyse()
             on_step("comparing")
             tables = await _compare(reader, engine, shadow)

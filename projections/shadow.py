@@ -8,6 +8,7 @@ time; from there on, and for all others, it is the ordinary fold.
 import asyncio
 from collections.abc import (
     AsyncGenerator,
+    Awaitable,
     Callable,
     Coroutine,
     Iterable,
@@ -38,12 +39,18 @@ _SCHEMAS: Final = (SHADOW, WITNESS, RETIRED)
 # folds it: so larger than what is read elsewhere, and few at a time.
 BATCH_EVENTS: Final = 40_000
 BATCHES_AHEAD_MAX: Final = 1
+CATCH_UP_ROUNDS_MAX: Final = 10
+CATCH_UP_EVENTS_SMALL: Final = 2_000
 
 Progress = Callable[[int, int], None]
 """Called with how many events are done, and of how many in all."""
 
 Targets = Mapping[tuple[int, str], int]
 """By tenant and projection, the position to fold up to."""
+
+
+Aim = Callable[[], Awaitable[Targets]]
+"""Says what the targets are by now."""
 
 
 class ShadowBusy(Exception):
@@ -100,11 +107,14 @@ async def _together() -> AsyncGenerator[asyncio.TaskGroup, None]:
 
 
 class _Quick(NamedTuple):
-    """A projection on the quick way, and how far it goes."""
+    """A projection on the quick way."""
 
     projection: Projection
     bulk: BulkFold
-    target: int
+
+
+def _targets_of(folds: Sequence[_Quick], tenant_id: int, targets: Targets) -> list[int]:
+    return [targets[tenant_id, fold.projection.name] for fold in folds]
 
 
 class Shadow:
@@ -127,7 +137,6 @@ class Shadow:
     ) -> None:
         self.projections = tuple(projections)
         self.schema = schema
-        self.folded = 0
         self._reader = reader
         self._writer = writer
         self._progress = progress
@@ -174,10 +183,17 @@ class Shadow:
         if statements is not None:
             await writer.execute(";".join(statements))
 
-    async def fold_to(self, targets: Targets) -> int:
+    async def catch_up(self, aim: Aim) -> None:
+        """Fold up to the targets, and again up to where they are then, until little is missing."""
+        for _ in range(CATCH_UP_ROUNDS_MAX):
+            if await self.fold_to(await aim(), aim) < CATCH_UP_EVENTS_SMALL:
+                break
+
+    async def fold_to(self, targets: Targets, aim: Aim | None = None) -> int:
         """Fold each projection of each tenant up to its target; return how many events that was.
 
-        Each batch is a transaction. Afterwards all tables are complete, with keys.
+        Each batch is a transaction. Afterwards all tables are complete, with keys. Where all go
+        the quick way they stay on it, as ``aim`` moves the targets, until little is missing.
         """
         assert self._has_begun, "the tables must be there"
         spans: dict[int, tuple[int, int]] = {}
@@ -185,7 +201,7 @@ class Shadow:
             first, last = spans.get(tenant_id, (target, target))
             done = self._positions.get((tenant_id, name), 0)
             spans[tenant_id] = min(first, done), max(last, target)
-        before = self.folded
+        folded = 0
         # Each way goes through the log by itself; for who looks on, an event is one event.
         self._ways = len({projection.name in self._keys for projection in self.projections})
         self._done = self.folded
@@ -195,17 +211,29 @@ class Shadow:
                 quick = [p for p in self.projections if p.name in self._keys]
                 slow = [p for p in self.projections if p not in quick]
                 if quick:
-                    slow += await self._fold_quickly(tenant_id, quick, targets)
+                    left, targets = await self._fold_quickly(
+                        tenant_id, quick, targets, None if slow else aim
+                    )
+                    slow += left
+                    last = max(targets[tenant_id, p.name] for p in self.projections)
                 if slow:
                     await self._fold_tenant(tenant_id, first, last, targets, slow)
-                self.folded += last - first
+                folded += last - first
         for projection in self.projections:
             await self._complete(self._writer, projection)
         for tenant_id, fold in self._unsettled:
             await self._set_tenant(tenant_id)
             await fold.settle(self._writer, self.schema)
         self._unsettled = []
-        return self.folded - before
+        return folded
+
+    @property
+    def folded(self) -> int:
+        """How many events have been folded: of each tenant, up to who is farthest."""
+        farthest: dict[int, int] = {}
+        for (tenant_id, _), position in self._positions.items():
+            farthest[tenant_id] = max(position, farthest.get(tenant_id, 0))
+        return sum(farthest.values())
 
     def position(self, tenant_id: int, name: str) -> int:
         """Return how far a projection is for a tenant."""
@@ -217,19 +245,22 @@ class Shadow:
             await self._writer.execute(f"ANALYZE {self.schema}.{table}")
 
     async def _fold_quickly(
-        self, tenant_id: int, projections: Sequence[Projection], targets: Targets
-    ) -> list[Projection]:
-        """Fold a tenant's log from its beginning the quick way; return what ended early.
+        self,
+        tenant_id: int,
+        projections: Sequence[Projection],
+        targets: Targets,
+        aim: Aim | None,
+    ) -> tuple[list[Projection], Targets]:
+        """Fold a tenant's log from its beginning the quick way.
 
-        Three things go on at once: the next stretch is read, one is folded, and the rows of the
-        one before are written.
+        Return what ended early, and the targets. Three things go on at once: the next stretch is
+        read, one is folded, and the rows of the one before are written.
         """
         await self._set_tenant(tenant_id)
         folds = [
-            _Quick(projection, projection.bulk_fold(tenant_id), target)
+            _Quick(projection, projection.bulk_fold(tenant_id))
             for projection in projections
-            if isinstance(projection, Bulk)
-            and (target := targets.get((tenant_id, projection.name), 0))
+            if isinstance(projection, Bulk) and targets.get((tenant_id, projection.name))
         ]
         left: list[Projection] = []
         queue: asyncio.Queue[CopyRows | None] = asyncio.Queue(1)
@@ -237,17 +268,34 @@ class Shadow:
             await set_tenant(self._reader, tenant_id)
             tasks.create_task(self._copy(queue))
             after = 0
+            while aim is not None and folds and not left:
+                # All as far as the last of them may go, so that they stay together.
+                before, after = after, min(_targets_of(folds, tenant_id, targets))
+                left += await self._fold_stretch(tenant_id, folds, before, after, queue)
+                newer = await aim()
+                await set_tenant(self._reader, tenant_id)
+                farthest = max(_targets_of(folds, tenant_id, targets))
+                self._total += max(_targets_of(folds, tenant_id, newer)) - farthest
+                targets = newer
+                if after - before < CATCH_UP_EVENTS_SMALL:
+                    break
+            aims = _targets_of(folds, tenant_id, targets)
             # Those with the nearest target first: each stretch ends where one of them does.
-            for target in sorted({fold.target for fold in folds}):
-                folding = [f for f in folds if f.target >= target and f.projection not in left]
-                left += await self._fold_stretch(tenant_id, folding, after, target, queue)
+            for target in sorted(set(aims)):
+                folding = [
+                    fold
+                    for fold, its in zip(folds, aims, strict=True)
+                    if its >= target and fold.projection not in left
+                ]
+                if folding:
+                    left += await self._fold_stretch(tenant_id, folding, after, target, queue)
                 after = target
             for fold in folds:
                 if fold.projection not in left:
                     await queue.put(fold.bulk.finish())
                     self._unsettled.append((tenant_id, fold.bulk))
             await queue.put(None)
-        return left
+        return left, targets
 
     async def _fold_stretch(
         self,

@@ -54,8 +54,12 @@ def legs(event: Event) -> Leg | None:
     Events with a signed quantity give a leg the other way round when it is below zero, and
     none when it is zero (a count that found what the books said).
     """
-    leg_of = _LEGS.get(type(event))
-    return None if leg_of is None else leg_of(event)
+    return leg_of(type(event))(event)
+
+
+def leg_of(kind: type[Event]) -> Callable[[Any], Leg | None]:
+    """Return what `legs` does for events of one type: for whoever has many of them."""
+    return _LEGS.get(kind, _none)
 
 
 def parts_of(event: Event) -> list[tuple[int, Decimal]]:
@@ -77,6 +81,10 @@ def claim_of(event: Event) -> tuple[str, Decimal] | None:
     """
     claim = _CLAIMS.get(type(event))
     return None if claim is None else claim(event)
+
+
+def _none(event: Event) -> None:
+    """Most events move nothing."""
 
 
 def _signed(event: Any, quantity: Decimal, to: Account) -> Leg | None:

@@ -13,10 +13,14 @@ import pytest
 from deploy.address import DatabaseAddress
 from ledger.domain.decision import RecordedEvent
 from ledger.store import Pool, tenant_transaction
+from projections import rebuild as rebuilding
 from projections.engine import Engine
 from projections.following import catch_up
 from projections.moves import MILLIONTHS
 from projections.rebuild import RebuildFailed, Report, rebuild
+from projections.shadow import SHADOW
+from projections.stock_by_day import StockByDay
+from projections.stock_levels import StockLevels
 from schemas.books import BooksConfigured
 from schemas.common import Event
 from schemas.location import LocationOpened
@@ -123,6 +127,70 @@ async def test_the_rows_are_the_same_whatever_the_sizes(
     assert rows["movement"] > 50
     assert rows["stock_by_day"] > 0
     assert rows["reservation"] > 0
+
+
+async def test_a_log_that_grows_meanwhile_is_folded_quickly_to_its_end(
+    database: DatabaseAddress, pool: Pool, tenant_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the next target is looked up, there is more by then; of those that follow, less."""
+    monkeypatch.setattr("projections.shadow.BATCH_EVENTS", 9)
+    monkeypatch.setattr("projections.shadow.CATCH_UP_EVENTS_SMALL", 5)
+    scribe = Scribe(pool, ENGINE, tenant_id)
+    behind = ENGINE.named("stock_by_day")
+    grows = [40, 30, 21, 12, 3, 0]
+    looked = 0
+
+    async def grow() -> None:
+        nonlocal looked
+        more = grows[looked] if looked < len(grows) else 0
+        for nth in range(more):
+            await scribe.write(held(f"hold {scribe.now}"), *moved(scribe.now.second % 4))
+            if nth == more // 2:
+                await catch_up(pool, behind, tenant_id)
+        looked += 1
+
+    live = rebuilding._live  # pyright: ignore[reportPrivateUsage]
+
+    async def live_by_then(*arguments: Any) -> Any:
+        await grow()
+        return await live(*arguments)
+
+    monkeypatch.setattr(rebuilding, "_live", live_by_then)
+    ordinary = 0
+    for projection in (StockLevels, StockByDay):
+        usual = projection.apply
+
+        async def counted(
+            self: Any,
+            connection: Any,
+            schema: str,
+            tenant: int,
+            events: Any,
+            usual: Any = usual,
+        ) -> None:
+            nonlocal ordinary
+            ordinary += len(events) if schema == SHADOW else 0
+            await usual(self, connection, schema, tenant, events)
+
+        monkeypatch.setattr(projection, "apply", counted)
+    report = await rebuilt(database, ["stock_levels", "stock_by_day"])
+    assert report.differing == []
+    assert looked >= len(grows)
+    assert report.events == 3 * sum(grows)
+    movements = next(row for row in report.tables if row.table == "movement")
+    assert movements.rows_rebuilt == 2 * sum(grows)
+    assert ordinary <= 3 * 3, "no more than what came last"
+
+
+def moved(product: int) -> list[tuple[str, Event]]:
+    """Make a receipt and an issue."""
+    return [
+        (
+            f"stock-{product + 1}-1",
+            kind(product_id=product + 1, location_id=1, quantity=Decimal(2)),
+        )
+        for kind in (StockReceived, StockIssued)
+    ]
 
 
 @pytest.mark.parametrize(
