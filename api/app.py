@@ -143,7 +143,7 @@ def create_app(house: House, together: Path | None = None) -> Litestar:
             await usage.stop()
 
     app = Litestar(
-        [handler for resource in RESOURCES for handler in resource.routes.handlers],
+        [handler for resource in RESOURCES for handler in resource.routes.handlers()],
         openapi_config=None,
         logging_config=None,
         exception_handlers={Exception: _answer, HTTPException: _answer},

@@ -1,11 +1,9 @@
 """Who calls, and with what: the call that travels with each request."""
 
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
-from typing import Any, Final, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast
 
 import msgspec
-from litestar.types import Receive, Scope
 
 from api.house import House
 from api.problems import PROBLEMS, Problem, unauthenticated
@@ -13,6 +11,9 @@ from ledger.ports import Meta
 from ledger.store import Credential
 from schemas.access import Role
 from schemas.access import Scope as KeyScope
+
+if TYPE_CHECKING:
+    from litestar.types import Receive, Scope
 
 PrincipalKind = Literal["key", "user"]
 
@@ -72,8 +73,8 @@ class Call:
     def __init__(
         self,
         house: House,
-        scope: Scope,
-        receive: Receive,
+        scope: "Scope",
+        receive: "Receive",
         headers: dict[bytes, bytes],
         request_id: str,
     ) -> None:
@@ -117,20 +118,6 @@ class Call:
         )
 
 
-CURRENT: ContextVar[Call | None] = ContextVar("stockledger_call", default=None)
-
-
-def add_request(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Put the request's id and actor on a log line (a structlog processor)."""
-    call = CURRENT.get()
-    if call is not None:
-        event.setdefault("request_id", call.request_id)
-        if call.principal is not None:
-            event.setdefault("tenant_id", call.principal.tenant_id)
-            event.setdefault("actor", call.principal.actor)
-    return event
-
-
-def call_of(scope: Scope) -> Call:
+def call_of(scope: "Scope") -> Call:
     """Return the call that the gate made for a request."""
     return scope["stockledger.call"]  # type: ignore[typeddict-item]

@@ -9,13 +9,15 @@ a microsecond; only a suspicious body is parsed a second time.
 import json
 import re
 from decimal import Decimal
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import msgspec
-from litestar.types import Receive
 from msgspec import inspect
 
 from api.problems import Problem, of_decoding
+
+if TYPE_CHECKING:
+    from litestar.types import Receive
 
 T = TypeVar("T")
 
@@ -125,7 +127,7 @@ def _holds_decimal(kind: inspect.Type) -> bool:
     return isinstance(kind, inspect.DecimalType)
 
 
-async def read_body(receive: Receive, headers: dict[bytes, bytes], limit: int) -> bytes:
+async def read_body(receive: "Receive", headers: dict[bytes, bytes], limit: int) -> bytes:
     """Return the request's body, of at most ``limit`` bytes.
 
     Raise Problem: 413 when it is longer, by its header or by what arrives, 415 when it is

@@ -7,14 +7,11 @@ built per request on this path.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import asyncpg
 import msgspec
 import structlog
-from litestar import Request
-from litestar.enums import HttpMethod
-from litestar.handlers import HTTPRouteHandler
 
 from api.context import ROLE_RANK, Call, call_of
 from api.problems import PROBLEMS, Family, Problem, of_exception
@@ -26,6 +23,9 @@ from api.tabular_reply import Tabulated, answer_table, asks_for_table
 from ledger.errors import Superseded
 from ledger.sealing import MARKER
 from schemas.access import Role, Scope
+
+if TYPE_CHECKING:
+    from litestar.handlers import HTTPRouteHandler
 
 Handler = Callable[[Call], Awaitable[Reply]]
 Serve = Callable[[Call], Awaitable[Reply]]
@@ -90,8 +90,12 @@ class Routes:
         self.tag = tag
         self.family = family
         self.endpoints: list[Endpoint] = []
-        self.handlers: list[HTTPRouteHandler] = []
+        self._serves: list[tuple[Endpoint, str, Serve]] = []
         self.direct: dict[tuple[str, str], Serve] = {}
+
+    def handlers(self) -> list["HTTPRouteHandler"]:
+        """Return what Litestar routes requests to."""
+        return [_route_handler(*serve) for serve in self._serves]
 
     def add(
         self,
@@ -141,7 +145,7 @@ class Routes:
             )
             self.endpoints.append(endpoint)
             serve = _serving(endpoint, handler)
-            self.handlers.append(_route_handler(endpoint, handler.__name__, serve))
+            self._serves.append((endpoint, handler.__name__, serve))
             if "{" not in path:
                 self.direct[method, path] = serve
             return handler
@@ -240,7 +244,12 @@ def _tabulating(route: Tabulated, handler: Handler, family: Family) -> Handler:
     return handle
 
 
-def _route_handler(endpoint: Endpoint, name: str, serve: Serve) -> HTTPRouteHandler:
+def _route_handler(endpoint: Endpoint, name: str, serve: Serve) -> "HTTPRouteHandler":
+    # Commands use what is declared here as well, and need no web framework for it.
+    from litestar import Request
+    from litestar.enums import HttpMethod
+    from litestar.handlers import HTTPRouteHandler
+
     async def handle(request: Request[Any, Any, Any]) -> Reply:
         call = call_of(request.scope)
         call.path_params = request.scope["path_params"]

@@ -16,7 +16,8 @@ from typing import Any, Final, cast
 import structlog
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.context import CURRENT, Call
+from api.context import Call
+from api.current_call import CURRENT
 from api.endpoint import Serve
 from api.house import House
 from api.metrics import REQUESTS, RequestTally

@@ -13,7 +13,7 @@ from ledger.store import Pool
 from ledger.submission import Reply as CommitReply
 from ledger.submission import Submission
 from projections.engine import Engine
-from projections.webhook_sending import Policy
+from projections.webhook_endpoints import Policy
 from schemas.http_woocommerce import Rollback
 
 EXPORTS_MAX: Final = 2

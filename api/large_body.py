@@ -11,11 +11,12 @@ import re
 import tempfile
 from collections.abc import AsyncGenerator, Generator, Iterable
 from pathlib import Path
-from typing import IO, Any, Final, NoReturn
-
-from litestar.types import Receive
+from typing import IO, TYPE_CHECKING, Any, Final, NoReturn
 
 from api.problems import Problem
+
+if TYPE_CHECKING:
+    from litestar.types import Receive
 
 LINE_BYTES_MAX: Final = 64 * 1024
 _PIECE_BYTES: Final = 256 * 1024
@@ -31,7 +32,7 @@ _IN_A_NUMBER: Final = ".eE+-0123456789"
 
 
 async def body_pieces(
-    receive: Receive, headers: dict[bytes, bytes], limit: int
+    receive: "Receive", headers: dict[bytes, bytes], limit: int
 ) -> AsyncGenerator[bytes]:
     """Yield a request's body as it arrives, at most ``limit`` bytes of it.
 

@@ -2,16 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from litestar.types import (
-    HTTPResponseBodyEvent,
-    HTTPResponseStartEvent,
-    Receive,
-    Scope,
-    Send,
-)
+
+if TYPE_CHECKING:
+    from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Receive, Scope, Send
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -47,7 +43,7 @@ class Reply:
         self.headers = headers
         self.media_type = media_type
 
-    def start(self, *more: tuple[bytes, bytes]) -> HTTPResponseStartEvent:
+    def start(self, *more: tuple[bytes, bytes]) -> "HTTPResponseStartEvent":
         """Return the message that begins it, with ``more`` headers."""
         return {
             "type": "http.response.start",
@@ -62,7 +58,7 @@ class Reply:
             ],
         }
 
-    def opening(self) -> HTTPResponseStartEvent:
+    def opening(self) -> "HTTPResponseStartEvent":
         """Return the message that begins one whose length is not known."""
         return {
             "type": "http.response.start",
@@ -70,7 +66,7 @@ class Reply:
             "headers": [(b"content-type", self.media_type), _NOSNIFF, _NO_STORE, *self.headers],
         }
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Send it."""
         await send(self.start())
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
@@ -87,7 +83,7 @@ class StreamReply(Reply):
         super().__init__(200, b"", headers, media_type)
         self.chunks = chunks
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Send chunk after chunk until the end, or until the client is gone or takes no more.
 
         A chunk is made when the one before it has been passed on: nothing piles up here.
@@ -113,7 +109,7 @@ class StreamReply(Reply):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _taken(send: Send, body: bytes) -> bool:
+async def _taken(send: "Send", body: bytes) -> bool:
     """Send a part of a body; say whether the server could pass it on before too long."""
     part: HTTPResponseBodyEvent = {
         "type": "http.response.body",
@@ -130,7 +126,7 @@ async def _taken(send: Send, body: bytes) -> bool:
     return False
 
 
-async def disconnected(receive: Receive) -> None:
+async def disconnected(receive: "Receive") -> None:
     """Return once the client has gone away."""
     # What is left of a request's body is of no interest any more.
     for _ in range(_MESSAGES_IGNORED_MAX):

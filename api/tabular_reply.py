@@ -13,10 +13,8 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
-from typing import IO, Any, Final, Literal, NamedTuple, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar, cast
 from urllib.parse import parse_qsl, urlencode
-
-from litestar.types import Receive, Scope, Send
 
 from api.context import Call
 from api.problems import Problem
@@ -39,6 +37,9 @@ from api.tabular import (
     with_children,
 )
 from api.tabular_files import XLSX_NAME, XlsxFile, csv_lines
+
+if TYPE_CHECKING:
+    from litestar.types import Receive, Scope, Send
 
 Handler = Callable[[Call], Awaitable[Reply]]
 Refused = Callable[[Exception], Reply]
@@ -150,7 +151,7 @@ class PageCall(Call):
     __slots__ = ("paging", "pin")
 
     def __init__(self, call: Call, query_string: bytes, pin: Pin | None) -> None:
-        scope = cast(Scope, {**call.scope, "query_string": query_string})
+        scope = cast("Scope", {**call.scope, "query_string": query_string})
         # What the handler would itself take for another format.
         headers = {name: value for name, value in call.headers.items() if name != b"accept"}
         super().__init__(call.house, scope, call.receive, headers, call.request_id)
@@ -381,7 +382,7 @@ class TableReply(Reply):
         self._chosen = chosen
         self._refused = refused
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Make it and send it, until its end or until the client has gone away."""
         gone = asyncio.ensure_future(disconnected(receive))
         folder = self._making.call.house.settings.data_dir / "tables"

@@ -4,16 +4,14 @@ Keys and the notes that were signed are under the data folder, out of the databa
 can change every table can neither sign nor make anybody forget.
 """
 
-import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-import aiohttp
 import msgspec
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -27,14 +25,9 @@ from cryptography.hazmat.primitives.serialization import (
 from deploy.settings import Settings
 from deploy.wiring import House
 from ledger.checkpoints import Outlet, Signed, run_signing
-from ledger.nats_connection import NATS_LOST, NatsConnection
 from ledger.notes import Checkpoint, InvalidNote, Signer, read
 
 SIGN_ALONG: Final = timedelta(days=7)
-WAITING_MAX: Final = 1_000
-POST_TIMEOUT_S: Final = 10
-POST_ATTEMPTS_MAX: Final = 5
-NATS_SUBJECT: Final = "stockledger-checkpoints"
 _TAIL_BYTES: Final = 64 * 1024
 _KEY_SUFFIX: Final = ".pem"
 
@@ -50,7 +43,15 @@ async def run_checkpoints(house: House) -> None:
     """Sign checkpoints of every tenant's log, and pass them on, until cancelled."""
     settings = house.all_settings
     memory = NotesFile(settings.data_dir / "checkpoints")
-    async with outlets(house.nats, settings.checkpoint_url) as open_ones:
+    async with AsyncExitStack() as stack:
+        open_ones: Sequence[Outlet] = ()
+        if house.nats is not None or settings.checkpoint_url is not None:
+            # Loaded where it is used: most have no address but the file's.
+            from deploy.checkpoint_outlets import outlets
+
+            open_ones = await stack.enter_async_context(
+                outlets(house.nats, settings.checkpoint_url)
+            )
         await run_signing(
             house.pool, house.feed, signing_keys(settings).signers, memory, house.now, open_ones
         )
@@ -163,92 +164,3 @@ class NotesFile:
     def path(self, origin: str) -> Path:
         """Return the file of a log's checkpoints."""
         return self._folder / f"{origin.rpartition('/')[2]}.jsonl"
-
-
-# --- outlets ----------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def outlets(nats: NatsConnection | None, url: str | None) -> AsyncGenerator[Sequence[Outlet]]:
-    """Give what passes new checkpoints on, for as long as the block lasts.
-
-    Both are bounded, and neither holds up signing: what does not get there is in the database
-    and in the file all the same.
-    """
-    open_ones: list[_Queued] = []
-    if nats is not None:
-        open_ones.append(_ToNats(nats))
-    if url is not None:
-        open_ones.append(_ToAuditor(url))
-    tasks = [asyncio.create_task(outlet.run(), name=type(outlet).__name__) for outlet in open_ones]
-    try:
-        yield [outlet.take for outlet in open_ones]
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-class _Queued:
-    """An outlet with a queue; of a log that outruns it, the oldest checkpoints are passed over."""
-
-    def __init__(self) -> None:
-        self._waiting: asyncio.Queue[tuple[int, Signed]] = asyncio.Queue(WAITING_MAX)
-
-    def take(self, tenant_id: int, signed: Signed) -> None:
-        if self._waiting.full():
-            self._waiting.get_nowait()
-        self._waiting.put_nowait((tenant_id, signed))
-
-    async def run(self) -> None:
-        while True:
-            tenant_id, signed = await self._waiting.get()
-            await self._send(tenant_id, signed)
-
-    async def _send(self, tenant_id: int, signed: Signed) -> None:
-        raise NotImplementedError
-
-
-class _ToNats(_Queued):
-    """Publishes each note under ``stockledger-checkpoints.<tenant>``."""
-
-    def __init__(self, nats: NatsConnection) -> None:
-        super().__init__()
-        self._nats = nats
-
-    async def _send(self, tenant_id: int, signed: Signed) -> None:
-        session = await self._nats.next_session()
-        with suppress(*NATS_LOST):
-            await session.client.publish(f"{NATS_SUBJECT}.{tenant_id}", signed.note.encode())
-
-
-class _ToAuditor(_Queued):
-    """POSTs each note to an address that the operator has set."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__()
-        self._url = url
-
-    async def run(self) -> None:
-        timeout = aiohttp.ClientTimeout(total=POST_TIMEOUT_S)
-        async with aiohttp.ClientSession(timeout=timeout) as self._client:
-            await super().run()
-
-    async def _send(self, tenant_id: int, signed: Signed) -> None:
-        fault = None
-        for attempt in range(1, POST_ATTEMPTS_MAX + 1):
-            fault = await self._post(signed)
-            if fault is None:
-                return
-            await asyncio.sleep(2.0**attempt)
-        log.warning("checkpoint_not_taken", tenant_id=tenant_id, error=fault)
-
-    async def _post(self, signed: Signed) -> str | None:
-        headers = {"Content-Type": "text/plain; charset=utf-8"}
-        try:
-            async with self._client.post(
-                self._url, data=signed.note.encode(), headers=headers, allow_redirects=False
-            ) as answer:
-                return None if answer.status < 300 else f"status {answer.status}"
-        except (aiohttp.ClientError, TimeoutError) as error:
-            return type(error).__name__

@@ -15,26 +15,10 @@ import asyncpg
 import rich_click as click
 from rich.console import Console
 
-from deploy.data_lock import DataFolderBusy
-from deploy.database import UnfitDatabase
-from deploy.http_server import PortTaken
-from deploy.migrate import MigrationRefused
-from deploy.postgres_cluster import PostgresFailed
 from deploy.settings import InvalidSettings, Settings, load_settings
-from deploy.workers import WorkersFailed
-from projections.swapping import SwapFailed
+from ledger.errors import OperatorError
 
 COMMANDS: Final = Path(__file__).with_name("commands")
-# What an operator can mend; its message says how, so no traceback is shown.
-EXPLAINED: Final = (
-    DataFolderBusy,
-    MigrationRefused,
-    PortTaken,
-    PostgresFailed,
-    SwapFailed,
-    UnfitDatabase,
-    WorkersFailed,
-)
 
 
 class _Commands(click.RichGroup):
@@ -75,7 +59,7 @@ def main() -> None:
         for problem in error.problems:
             errors.print(f"  {problem}", markup=False, highlight=False)
         sys.exit(2)
-    except EXPLAINED as error:
+    except OperatorError as error:
         errors.print(f"stockledger: {error}", markup=False, highlight=False, style="red")
         sys.exit(1)
     except (asyncpg.PostgresError, OSError) as error:

@@ -5,8 +5,10 @@ import os
 import sys
 from pathlib import Path
 
+from ledger.errors import OperatorError
 
-class DataFolderBusy(Exception):
+
+class DataFolderBusy(OperatorError):
     """Another process serves from this data folder."""
 
     def __init__(self, data_dir: Path, holder: str) -> None:

@@ -10,11 +10,12 @@ from deploy.address import ANALYSIS_ROLES, APP_ROLE, OWNER_ROLE, DatabaseAddress
 from deploy.embedded_postgres import embedded_postgres, require_durable
 from deploy.migrate import Connection, migrate
 from deploy.settings import Settings
+from ledger.errors import OperatorError
 
 SERVER_VERSION_MIN: Final = 160000
 
 
-class UnfitDatabase(Exception):
+class UnfitDatabase(OperatorError):
     """The database given cannot be served from; the message says why and what to do."""
 
 

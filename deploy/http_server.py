@@ -4,18 +4,20 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
-from typing import Any, Final
-
-from litestar.types import ASGIApp
+from typing import TYPE_CHECKING, Any, Final
 
 from deploy.settings import Settings
+from ledger.errors import OperatorError
+
+if TYPE_CHECKING:
+    from litestar.types import ASGIApp
 
 DRAIN_S: Final = 15
 BACKLOG: Final = 2048
 START_TIMEOUT_S: Final = 30
 
 
-class PortTaken(Exception):
+class PortTaken(OperatorError):
     """The address cannot be listened on; the message says why and what to do."""
 
 
@@ -42,7 +44,7 @@ def claim_port(settings: Settings) -> int:
 
 
 async def serve_http(
-    app: ASGIApp,
+    app: "ASGIApp",
     settings: Settings,
     stop: asyncio.Event,
     *,
@@ -81,7 +83,7 @@ async def _listening(settings: Settings, serving: "asyncio.Task[None]") -> bool:
     raise PortTaken(f"nothing answers on {host} port {settings.port}")
 
 
-async def _granian(app: ASGIApp, settings: Settings, stop: asyncio.Event) -> None:
+async def _granian(app: "ASGIApp", settings: Settings, stop: asyncio.Event) -> None:
     from granian.constants import Interfaces
     from granian.server.embed import Server
 
@@ -108,7 +110,7 @@ async def _granian(app: ASGIApp, settings: Settings, stop: asyncio.Event) -> Non
         stopping.cancel()
 
 
-async def _uvicorn(app: ASGIApp, settings: Settings, stop: asyncio.Event) -> None:
+async def _uvicorn(app: "ASGIApp", settings: Settings, stop: asyncio.Event) -> None:
     import uvicorn
 
     class Server(uvicorn.Server):

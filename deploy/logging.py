@@ -12,7 +12,7 @@ from typing import Any, Final
 import structlog
 from structlog.types import EventDict, Processor
 
-from api.context import add_request
+from api.current_call import add_request
 from deploy.settings import Settings
 
 LOGGED_FIELDS: Final = frozenset(

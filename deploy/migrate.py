@@ -13,6 +13,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import asyncpg
 import structlog
 
+from ledger.errors import OperatorError
+
 FOLDER: Final = Path(__file__).with_name("migrations")
 # Any number will do, as long as nothing else in the database locks it.
 LOCK: Final = 7_463_109_421
@@ -21,7 +23,7 @@ Connection: TypeAlias = asyncpg.Connection
 log = structlog.get_logger(__name__)
 
 
-class MigrationRefused(Exception):
+class MigrationRefused(OperatorError):
     """The database and the migrations of this release do not fit together."""
 
 

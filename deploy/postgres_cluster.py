@@ -19,6 +19,7 @@ import psutil
 
 from deploy import postgres_supervisor
 from deploy.secrets import kept_secret
+from ledger.errors import OperatorError
 
 MAJOR: Final = 18
 PORT: Final = 5432
@@ -37,7 +38,7 @@ SERVICE_USERS: Final = ("stockledger", "postgres", "nobody")
 _CONFIGURATION: Final = Path(__file__).with_name("postgres") / "stockledger.conf"
 
 
-class PostgresFailed(Exception):
+class PostgresFailed(OperatorError):
     """The embedded PostgreSQL cannot be run; the message says why and what to do."""
 
 

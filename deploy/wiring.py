@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import asyncpg
 
@@ -19,8 +19,6 @@ from deploy.secrets import jwt_secret
 from deploy.settings import Settings
 from ledger.committer import Committer, GroupReport
 from ledger.feed import Feed
-from ledger.hints import Hints
-from ledger.nats_connection import NatsConnection
 from ledger.personal_data import PersonalData
 from ledger.sealed_committer import SealedCommitter
 from ledger.store import Connection, Pool, create_pool
@@ -29,7 +27,11 @@ from projections.deployment import deploy
 from projections.engine import Engine
 from projections.following import run_following
 from projections.shadow import Progress
-from projections.webhook_sending import Policy
+from projections.webhook_endpoints import Policy
+
+if TYPE_CHECKING:
+    from ledger.hints import Hints
+    from ledger.nats_connection import NatsConnection
 
 
 class ServiceSettings(NamedTuple):
@@ -72,11 +74,7 @@ class House:
         self.engine = Engine()
         self.superseded = False
         self.feed = Feed(pool)
-        self.nats: NatsConnection | None = None
-        self.hints: Hints | None = None
-        if settings.nats_url is not None:
-            self.nats = NatsConnection(settings.nats_url.split(","), "stockledger", echo=False)
-            self.hints = Hints(self.feed, self.nats)
+        self.nats, self.hints = _hints_of(settings, self.feed)
         self.group_observers: list[Callable[[GroupReport], None]] = []
         self.masters = master_keys(settings)
         self.personal = PersonalData(pool, self.masters)
@@ -122,6 +120,17 @@ class House:
     def _report(self, report: GroupReport) -> None:
         for observe in self.group_observers:
             observe(report)
+
+
+def _hints_of(settings: Settings, feed: Feed) -> "tuple[NatsConnection, Hints] | tuple[None, None]":
+    """Return what hints are exchanged by, where there is NATS. Only then is its client loaded."""
+    if settings.nats_url is None:
+        return None, None
+    from ledger.hints import Hints
+    from ledger.nats_connection import NatsConnection
+
+    nats = NatsConnection(settings.nats_url.split(","), "stockledger", echo=False)
+    return nats, Hints(feed, nats)
 
 
 @asynccontextmanager

@@ -23,6 +23,7 @@ from deploy.address import DatabaseAddress
 from deploy.http_server import DRAIN_S
 from deploy.running import run
 from deploy.settings import Settings, decode_path, encode_path
+from ledger.errors import OperatorError
 from ledger.yielding import FOLLOWER_NICENESS, yield_to_others
 
 RESTARTS_MAX: Final = 5
@@ -37,7 +38,7 @@ Following = Literal["follow", "relay", "deliver"]
 log = structlog.get_logger(__name__)
 
 
-class WorkersFailed(Exception):
+class WorkersFailed(OperatorError):
     """API processes end as soon as they are started; the log says why."""
 
 
@@ -153,8 +154,6 @@ async def _process(
 
 async def _work(work: Work, *arguments: str) -> None:
     """Be such a process: read what is told on standard input, work until it closes."""
-    from deploy.service import follow_as_worker, rebuild_as_worker, serve_as_worker
-
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=1024 * 1024)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -176,12 +175,18 @@ async def _work(work: Work, *arguments: str) -> None:
     watching = asyncio.create_task(stop_at_end())
     try:
         if work == "serve":
+            from deploy.service import serve_as_worker
+
             await serve_as_worker(settings, address, stop, announce, Path(*arguments))
         elif work == "rebuild":
             yield_to_others(os.getpid(), FOLLOWER_NICENESS)
+            from deploy.followers import rebuild_as_worker
+
             await rebuild_as_worker(settings, address, stop, int(*arguments))
         else:
             yield_to_others(os.getpid(), FOLLOWER_NICENESS)
+            from deploy.followers import follow_as_worker
+
             await follow_as_worker(settings, address, stop, work)
     finally:
         watching.cancel()

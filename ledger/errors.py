@@ -15,6 +15,10 @@ class LedgerError(Exception):
         super().__init__(message or _summary(type(self)))
 
 
+class OperatorError(Exception):
+    """What an operator can mend; the message says how, so the command line shows no traceback."""
+
+
 class QueueFull(LedgerError):
     """Too many commands are waiting already; nothing was recorded, so try again shortly.
 

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import asyncpg
 import structlog
 
+from ledger.errors import OperatorError
 from projections.comparing import table_names
 from projections.engine import MOVE_CHECKPOINT, Engine
 from projections.log_reading import head_position, set_tenant, tenant_ids
@@ -27,7 +28,7 @@ TABLES_WAIT_MS: Final = 400
 log = structlog.get_logger(__name__)
 
 
-class SwapFailed(Exception):
+class SwapFailed(OperatorError):
     """The new tables could not be put in place; the live ones are as they were."""
 
 

@@ -5,7 +5,7 @@ Secrets are not in the log, and so not here: they are in ``webhook.secret``.
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
@@ -56,6 +56,13 @@ _SQL = Statements(
         WHERE tenant_id = $1 AND endpoint_id = ANY ($2::bigint[])
     """,
 )
+
+
+class Policy(NamedTuple):
+    """Which addresses webhooks may go to: ``http`` besides https, and private ones."""
+
+    http_allowed: bool = False
+    private_allowed: bool = False
 
 
 class WebhookEndpoints:

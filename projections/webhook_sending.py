@@ -29,6 +29,7 @@ import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from projections.webhook_endpoints import Policy
 from projections.webhook_facts import MIPOS, instant, local_time
 from projections.webhook_secrets import SECRET_MARK
 from schemas.webhook import WebhookFormat
@@ -45,13 +46,6 @@ _NAMES_CACHED_S: Final = 10
 
 class AddressRefused(OSError):
     """The address is not one that webhooks are sent to."""
-
-
-class Policy(NamedTuple):
-    """Which addresses webhooks may go to: ``http`` besides https, and private ones."""
-
-    http_allowed: bool = False
-    private_allowed: bool = False
 
 
 class Limits(NamedTuple):

@@ -22,7 +22,6 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from api.app import create_app
 from api.credentials import new_session
 from api.imports.northwind import Northwind, read_northwind
 from api.imports.northwind_replay import ZONE, AnotherLedger, Month, Outcome, Replay, Told
@@ -170,6 +169,8 @@ async def replay_northwind(
 @asynccontextmanager
 async def _served(house: House) -> AsyncGenerator[str]:
     """Serve on a free port of this machine for as long as the block lasts; give its address."""
+    from api.app import create_app
+
     settings = msgspec.structs.replace(
         house.all_settings, host="127.0.0.1", port=0, http_server="uvicorn"
     )

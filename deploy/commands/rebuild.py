@@ -8,8 +8,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from deploy.commands._progress import event_progress
-from deploy.running import run
-from deploy.service import collect_seldom
+from deploy.running import collect_seldom, run
 from deploy.settings import Settings, load_settings
 from deploy.wiring import open_ledger
 from projections.rebuild import RebuildFailed, Report, rebuild

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import asyncpg
 
-from deploy.service import collect_seldom
+from deploy.running import collect_seldom
 from projections.engine import Engine
 from projections.rebuild import rebuild as rebuild_projections
 from tests.bench import baselines

@@ -23,7 +23,7 @@ from fractions import Fraction
 from typing import Final, NamedTuple
 from uuid import uuid4
 
-from deploy.service import collect_seldom
+from deploy.running import collect_seldom
 from deploy.settings import Settings
 from deploy.wiring import House, open_ledger
 from ledger.domain.decision import Refusal

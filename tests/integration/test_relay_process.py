@@ -78,10 +78,10 @@ async def test_it_relays_is_started_again_and_ends_with_the_service(tmp_path: Pa
         await becomes(service, lambda m: m["lag_positions"] == 0 and m["connected"] == 1)
         before = belonging(service)
         assert before["relay"].nice() > psutil.Process().nice()
+        published = (await metrics(service))["published_total"]
         for process in before.values():
             process.kill()
         await command(service, "B")
-        published = (await metrics(service))["published_total"]
         await becomes(service, lambda m: m["lag_positions"] == 0 and m["connected"] == 1)
         assert (await metrics(service))["published_total"] > published
         after = belonging(service)

@@ -21,10 +21,11 @@ from deploy.wiring import house_at
 from ledger.store import Pool, tenant_transaction
 from projections.rebuild import rebuild
 from projections.webhook_dispatch import begin_replay, dispatch, resend
+from projections.webhook_endpoints import Policy
 from projections.webhook_lanes import Plan
 from projections.webhook_schedule import Rules
 from projections.webhook_secrets import new_secret, rotate_secret
-from projections.webhook_sending import Limits, Policy
+from projections.webhook_sending import Limits
 from schemas.integration import ItemLinked, StoreLinked
 from schemas.location import LocationOpened
 from schemas.product import ProductRegistered

@@ -15,9 +15,10 @@ from deploy.webhooks import disable_endpoint
 from deploy.wiring import house_at
 from projections import webhook_delivery
 from projections.webhook_delivery import Deliverer
+from projections.webhook_endpoints import Policy
 from projections.webhook_lanes import Plan
 from projections.webhook_schedule import Rules
-from projections.webhook_sending import Limits, Policy, Sender
+from projections.webhook_sending import Limits, Sender
 from schemas.webhook import DisableCause
 
 FAST = Plan(Rules(at_once_max=16, retry_delays_s=(0.05,) * 7))

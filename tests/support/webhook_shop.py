@@ -10,11 +10,12 @@ from ledger.store import Pool, tenant_transaction
 from projections.engine import Engine
 from projections.following import catch_up
 from projections.webhook_delivery import Deliverer
+from projections.webhook_endpoints import Policy
 from projections.webhook_lanes import Plan
 from projections.webhook_messages import WebhookMessages
 from projections.webhook_schedule import Rules
 from projections.webhook_secrets import keep_secret, new_secret
-from projections.webhook_sending import Limits, Policy, Sender
+from projections.webhook_sending import Limits, Sender
 from schemas.stock import StockReceived
 from schemas.webhook import DisableCause, WebhookEndpointCreated, WebhookEndpointDisabled
 from tests.support.receiver import Receiver
