@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 import rich_click as click
@@ -13,8 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from api.explain import changed_columns, wanted_of
+from deploy.wiring import House
 from ledger.aliases import LOCATION, SKU, fold
-from ledger.store import Connection
+from ledger.sealing import Keys, open_json, open_text, subjects_in
+from ledger.store import Connection, EventRow
 from projections import figures as figures_of
 from projections.aliases import find_aliases
 from projections.explaining_fold import Explanation, Step
@@ -25,6 +27,8 @@ _ALIASES: Final = {"sku": (SKU, "product_id"), "location": (LOCATION, "location_
 # What changes with every event and says nothing of a figure.
 _UNTOLD: Final = frozenset({"position", "version"})
 _FIGURES_SHOWN_MAX: Final = 6
+
+Found = TypeVar("Found")
 
 
 async def figure_of(
@@ -53,6 +57,30 @@ async def figure_of(
                 raise LookupError(f"there is no {name} {said!r}; check the spelling")
             given[column] = str(next(iter(found.values())))
     return Figure(model, wanted_of(model, given))
+
+
+async def unsealed(house: House, tenant_id: int, found: Found) -> Found:
+    """Return what was found with all personal texts in it opened, as the API shows them."""
+    subjects = subjects_in(msgspec.json.encode(found))
+    if not subjects:
+        return found
+    return _opened(found, await house.personal.keys(tenant_id, subjects))
+
+
+def _opened(value: Any, keys: Keys) -> Any:
+    if isinstance(value, str):
+        return open_text(value, keys)
+    if isinstance(value, EventRow):
+        return value._replace(data=open_json(value.data.encode(), keys).decode())
+    if isinstance(value, dict):
+        return {name: _opened(each, keys) for name, each in cast(Row, value).items()}
+    if isinstance(value, list | tuple):
+        several = cast(Sequence[Any], value)
+        parts = [_opened(each, keys) for each in several]
+        # A named tuple is made of its fields, not of a list of them.
+        kind: Any = type(several)
+        return getattr(kind, "_make", kind)(parts)
+    return value
 
 
 def title_of(figure: Figure) -> str:

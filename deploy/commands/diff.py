@@ -19,6 +19,7 @@ from deploy.commands._explaining import (
     show_steps,
     steps_json,
     title_of,
+    unsealed,
     value_of,
 )
 from deploy.commands._moments import POINT, TIME, moment_at, position_of
@@ -172,7 +173,7 @@ async def _read(
                     folded_max=None,
                     progress=lambda done, of: progress.update(task, completed=done, total=of),
                 )
-            return figure, start, moment, made
+            return figure, start, moment, await unsealed(house, tenant_id, made)
 
 
 def _show_change(console: Console, before: Row | None, after: Row | None) -> None:

@@ -18,6 +18,7 @@ from deploy.commands._explaining import (
     show_steps,
     steps_json,
     title_of,
+    unsealed,
 )
 from deploy.commands._moments import POINT, TIME, moment_at
 from deploy.commands._progress import event_progress
@@ -155,7 +156,7 @@ async def _read(
                     folded_max=None,
                     progress=lambda done, of: progress.update(task, completed=done, total=of),
                 )
-            return figure, moment, made
+            return figure, moment, await unsealed(house, tenant_id, made)
 
 
 # --- the quick form: a SKU at a location ----------------------------------------------------
