@@ -190,6 +190,21 @@ def _ended(field: Texts | str) -> Texts | str:
     return compute.binary_join_element_wise(field, "\n", "")
 
 
+class Total:
+    """How much has moved in all, from when it was made; no sum of movements is above it."""
+
+    def __init__(self) -> None:
+        self._millionths = 0.0
+
+    def takes(self, moves: Moves) -> bool:
+        """Tell whether 64 bits would still hold every sum exactly, with these as well."""
+        return self._millionths + moves.quantities.sum(dtype=np.float64) < MILLIONTHS_MAX
+
+    def add(self, moves: Moves) -> None:
+        """Count these in."""
+        self._millionths += moves.quantities.sum(dtype=np.float64)
+
+
 class Slots:
     """Numbers pairs of numbers, from 0 on in the order in which they are first met."""
 

@@ -12,10 +12,10 @@ from projections.moves import (
     ACCOUNT_NUMBERS,
     ACCOUNTS,
     EPOCH,
-    MILLIONTHS_MAX,
     Moves,
     Slots,
     Sums,
+    Total,
     copy_lines,
     decimal_texts,
     instant,
@@ -56,7 +56,7 @@ class StockByDayBulk:
         self._places = Slots()
         self._days = Slots()
         self._sums = Sums(MOVEMENTS + 1)
-        self._moved = 0.0
+        self._total = Total()
 
     @property
     def held(self) -> int:
@@ -64,12 +64,12 @@ class StockByDayBulk:
         return len(self._zones) + len(self._days.pairs)
 
     def takes(self, moves: Moves) -> bool:
-        """Tell whether every figure would still be held exactly; none is above what moved."""
-        return self._moved + moves.quantities.sum(dtype=np.float64) < MILLIONTHS_MAX
+        """Tell whether every figure would still be held exactly."""
+        return self._total.takes(moves)
 
     def add(self, stretch: Stretch, moves: Moves) -> CopyRows:
         """Fold the next events; none of their rows is final."""
-        self._moved += moves.quantities.sum(dtype=np.float64)
+        self._total.add(moves)
         done = 0
         for position, location_id, zone in _zonings(stretch):
             if self._zones.get(location_id) != zone:

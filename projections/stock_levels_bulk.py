@@ -16,11 +16,11 @@ from projections.bulk import CopyRows, text_field
 from projections.log_columns import Ints, Stretch
 from projections.moves import (
     ACCOUNTS,
-    MILLIONTHS_MAX,
     NO_POSITION,
     Moves,
     Slots,
     Sums,
+    Total,
     copy_lines,
     decimal_texts,
     instant,
@@ -77,7 +77,7 @@ class StockLevelsBulk:
         self._holds: dict[tuple[int, int, str], _Hold] = {}
         self._reversed: list[int] = []
         self._reversed_by: list[int] = []
-        self._moved = 0.0
+        self._total = Total()
 
     @property
     def held(self) -> int:
@@ -85,12 +85,12 @@ class StockLevelsBulk:
         return len(self._slots.pairs) + len(self._holds) + len(self._reversed)
 
     def takes(self, moves: Moves) -> bool:
-        """Tell whether every balance would still be held exactly; none is above what moved."""
-        return self._moved + moves.quantities.sum(dtype=np.float64) < MILLIONTHS_MAX
+        """Tell whether every balance would still be held exactly."""
+        return self._total.takes(moves)
 
     def add(self, stretch: Stretch, moves: Moves) -> CopyRows:
         """Fold the next events; return their movements."""
-        self._moved += moves.quantities.sum(dtype=np.float64)
+        self._total.add(moves)
         self._touch(stretch)
         self._claim(stretch)
         if not len(moves.positions):

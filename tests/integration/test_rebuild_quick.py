@@ -208,10 +208,7 @@ async def test_zones_change_and_quantities_have_decimals(
 ) -> None:
     """Days are of the zone that a place had at the time; beyond 64 bits it is the ordinary fold."""
     if sums_max is not None:
-        for module in ("stock_levels_bulk", "stock_by_day_bulk"):
-            monkeypatch.setattr(
-                f"projections.{module}.MILLIONTHS_MAX", float(sums_max * MILLIONTHS)
-            )
+        monkeypatch.setattr("projections.moves.MILLIONTHS_MAX", float(sums_max * MILLIONTHS))
     monkeypatch.setattr("projections.shadow.BATCH_EVENTS", 11)
     scribe = Scribe(pool, ENGINE, tenant_id)
     chance = random.Random(5)
