@@ -7,9 +7,10 @@ STAMP := $(VENV)/.installed
 # What `make test` hands on to pytest, for instance PYTEST_ARGS="-k settings".
 PYTEST_ARGS ?=
 # Test files side by side, each process with a database server of its own: one more than there are
-# processors, since some tests wait.
+# processors, since some tests wait. In the order of their folders: files with one test that takes
+# long would come last else, when there is nothing left to do beside it.
 WORKERS = $$($(BIN)/python -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
-PARALLEL = -n $(WORKERS) --dist loadfile
+PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # How often `make crash` kills the service or its database.
 KILLS ?= 50
 CODE := api deploy ledger projections schemas tests

@@ -11,6 +11,7 @@ from deploy.wiring import House
 from tests.support.api import running_service
 
 REQUESTS = 40
+ROUNDS = 5
 
 
 async def _ask(
@@ -67,7 +68,11 @@ async def test_the_router_answers_what_the_gate_does_not_know(house: House) -> N
 
 async def test_a_request_leaves_nothing_for_the_garbage_collector(house: House) -> None:
     """A circle would keep all that a request was made of until a collection, which then takes
-    tens of milliseconds in the middle of other requests."""
+    tens of milliseconds in the middle of other requests.
+
+    What the rest of the process drops meanwhile (a pool, an application of a test before) is
+    counted as well, but once: what requests leave is there in every round.
+    """
     founded = await found_tenant(house, "Acme", email="owner@example.com")
     app, key = create_app(house), founded.api_key
     async with app.lifespan():
@@ -81,12 +86,19 @@ async def test_a_request_leaves_nothing_for_the_garbage_collector(house: House) 
             ("GET", "/api/inventory", b""),
         ):
             await _ask(app, method, path, key, body)
-            gc.collect()
-            gc.disable()
-            try:
-                for _ in range(REQUESTS):
-                    assert (await _ask(app, method, path, key, body))[0] == 200
-                left = gc.collect()
-            finally:
-                gc.enable()
-            assert left < REQUESTS, f"{path}: {left} objects in circles after {REQUESTS} requests"
+            left = [await _left_by(app, method, path, key, body)]
+            while left[-1] >= REQUESTS and len(left) < ROUNDS:
+                left.append(await _left_by(app, method, path, key, body))
+            assert min(left) < REQUESTS, f"{path}: {left} objects after {REQUESTS} requests each"
+
+
+async def _left_by(app: Litestar, *request: Any) -> int:
+    """Return how many objects are in circles that nothing else refers to after many requests."""
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(REQUESTS):
+            assert (await _ask(app, *request))[0] == 200
+        return gc.collect()
+    finally:
+        gc.enable()

@@ -300,7 +300,7 @@ async def test_the_real_company_adds_up(
     house: House, database: DatabaseAddress, test_data: Path
 ) -> None:
     """830 orders of 23 months: every month's revenue, units and costs are those of the files,
-    everything is proved, and running it again adds nothing."""
+    everything is proved, and what is sent again adds nothing."""
     folder = test_data / "northwind"
     rows = Rows(folder)
     tenant_id = await new_tenant(house)
@@ -315,6 +315,12 @@ async def test_the_real_company_adds_up(
     verdict = await prove(database, house.pool, house.engine, tenant_id)
     assert not [check for check in verdict.checks if not check.ok]
 
-    again = await replay(house, tenant_id, folder)
-    assert again.outcome.replayed == again.outcome.writes
-    assert again.outcome.position == replayed.outcome.position
+    # A second run to the end is the small company's; of the real one its first hundred days.
+    def stop(told: Told) -> None:
+        if (told.stage, told.done) == ("trading", 100):
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        await replay_northwind(house, tenant_id, read_northwind(folder), stop)
+    ((position,),) = await fetch(house, tenant_id, "SELECT position FROM ledger.head")
+    assert position == replayed.outcome.position

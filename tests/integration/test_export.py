@@ -7,21 +7,16 @@ import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.proof.crash import COMMAND, KEY, Service
+from deploy.commands import signing_keys, verify
+from tests.proof.crash import KEY, Service
+from tests.support.commands import do
 
 WITHIN_S = 60.0
 
 
 async def _run(service: Service, *arguments: str) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND,
-        *arguments,
-        env=service.environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await asyncio.wait_for(process.communicate(), WITHIN_S)
-    return process.returncode or 0, output.decode()
+    """Run a command as a process."""
+    return await asyncio.wait_for(service.run(*arguments), WITHIN_S)
 
 
 async def _open(client: httpx.AsyncClient, first: int, count: int) -> None:
@@ -67,19 +62,20 @@ async def test_an_auditor_exports_and_checks_without_us(tmp_path: Path) -> None:
             assert (code, f"All of it as of position {more}" in said) == (0, True), said
             receipt = tmp_path / "receipt.json"
             receipt.write_bytes((await client.get("/api/ledger/events/4/receipt")).content)
-        code, said = await _run(service, "signing-keys", "list")
+        data_dir = Path(service.environment["STOCKLEDGER_DATA_DIR"])
+        code, said = do(signing_keys.command, "list", data_dir=data_dir)
         assert code == 0, said
         key = said.split()[0]
-        code, said = await _run(service, "signing-keys", "rotate")
+        code, said = do(signing_keys.command, "rotate", data_dir=data_dir)
         assert (code, said.count("signs")) == (0, 2), said
     finally:
         await service.stop()
     service.environment["STOCKLEDGER_DATA_DIR"] = str(tmp_path / "elsewhere")
     code, said = await _run(service, "verify", str(out), "--key", key)
     assert (code, f"{more} events are as they were signed" in said) == (0, True), said
-    code, said = await _run(service, "verify", str(folder), "--key", key)
+    code, said = do(verify.command, str(folder), "--key", key)
     assert (code, f"{more} events are as they were signed" in said) == (0, True), said
-    code, said = await _run(service, "verify", str(receipt), "--key", key)
+    code, said = do(verify.command, str(receipt), "--key", key)
     assert (code, "The event at position 4" in said) == (0, True), said
     lines = out.read_bytes().splitlines(keepends=True)
     forged = tmp_path / "forged.ndjson"
@@ -93,13 +89,13 @@ async def test_an_auditor_exports_and_checks_without_us(tmp_path: Path) -> None:
     rows = pq.read_table(file).to_pylist()
     rows[4]["data"] = rows[4]["data"].replace("}", " }")
     pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(file)), file)
-    code, said = await _run(service, "verify", str(file), "--key", key)
+    code, said = do(verify.command, str(file), "--key", key)
     assert code == 1
     assert f"{file.name}, row 5: position 5 is not what its leaf hash says" in said
     cut = tmp_path / "cut.ndjson"
     cut.write_bytes(b"".join(lines[:-1]))
-    code, said = await _run(service, "verify", str(cut), "--key", key, *notes)
+    code, said = do(verify.command, str(cut), "--key", key, *notes)
     assert (code, f"{more} have been signed" in " ".join(said.split())) == (1, True), said
-    code, said = await _run(service, "verify", str(out))
+    code, said = do(verify.command, str(out))
     assert (code, "--key" in said) == (2, True), said
     assert not (tmp_path / "elsewhere").exists()

@@ -22,12 +22,17 @@ def _total(text: str, sample: str, **labels: str) -> float:
     )
 
 
-async def _tells(service: Service) -> bool:
-    async with httpx.AsyncClient() as client:
-        try:
-            answer = await client.get(f"{service.url}/metrics")
-        except httpx.HTTPError:
-            return False
+def _client(service: Service) -> httpx.AsyncClient:
+    """Return a client with a connection for each request, spread over the processes."""
+    each = httpx.Limits(max_keepalive_connections=0)
+    return httpx.AsyncClient(base_url=service.url, headers={"X-API-Key": KEY}, limits=each)
+
+
+async def _tells(client: httpx.AsyncClient) -> bool:
+    try:
+        answer = await client.get("/metrics")
+    except httpx.HTTPError:
+        return False
     return answer.status_code == 200 and "stockledger_commands_total" in answer.text
 
 
@@ -36,14 +41,12 @@ async def test_metrics_are_those_of_all_processes_whichever_is_asked(tmp_path: P
     service = Service(tmp_path)
     service.environment["STOCKLEDGER_WORKERS"] = str(WORKERS)
     await service.start()
+    client = _client(service)
     try:
-        headers = {"X-API-Key": KEY}
         for number in range(REQUESTS):
-            # A connection each, so that the system spreads them over the processes.
-            async with httpx.AsyncClient(headers=headers) as client:
-                body = {"name": f"Place {number}", "code": f"P{number}"}
-                made = await client.post(f"{service.url}/api/warehouses", json=body)
-                assert made.status_code == 201, made.text
+            body = {"name": f"Place {number}", "code": f"P{number}"}
+            made = await client.post("/api/warehouses", json=body)
+            assert made.status_code == 201, made.text
         assert service.process is not None
         workers = [
             child
@@ -52,15 +55,15 @@ async def test_metrics_are_those_of_all_processes_whichever_is_asked(tmp_path: P
         ]
         assert len(workers) == WORKERS
         for _ in range(10):
-            async with httpx.AsyncClient() as client:
-                text = (await client.get(f"{service.url}/metrics")).text
+            text = (await client.get("/metrics")).text
             route = {"method": "POST", "route": "/api/warehouses"}
             assert _total(text, "stockledger_http_requests_total", **route) == REQUESTS
             assert _total(text, "stockledger_commands_total") >= REQUESTS
         # One that dies takes its counts along, and leaves a scrape as good as it can be.
         workers[0].kill()
         async with asyncio.timeout(30):
-            while not await _tells(service):
+            while not await _tells(client):
                 await asyncio.sleep(0.05)
     finally:
+        await client.aclose()
         await service.stop()

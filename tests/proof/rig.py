@@ -144,6 +144,7 @@ class Ledger:
 
     def __init__(self, address: DatabaseAddress) -> None:
         self.address = address
+        self._kept: Pool | None = None
 
     async def new_tenant(self) -> int:
         """Make an empty tenant, old enough for any test's clock."""
@@ -180,12 +181,25 @@ class Ledger:
 
     @asynccontextmanager
     async def pool(self) -> AsyncGenerator[Pool]:
-        """Open a pool as the application's role."""
+        """Open a pool as the application's role, or give the one that is kept."""
+        if self._kept is not None:
+            yield self._kept
+            return
         pool = await create_pool(self.address.app, size_min=1, size_max=4)
         try:
             yield pool
         finally:
             pool.terminate()
+
+    @asynccontextmanager
+    async def kept_pool(self) -> AsyncGenerator[None]:
+        """Keep one pool for all that is read in the block: most of a short read is connecting."""
+        async with self.pool() as pool:
+            self._kept = pool
+            try:
+                yield
+            finally:
+                self._kept = None
 
     async def rows(self, tenant_id: int, query: str, *parameters: Any) -> list[asyncpg.Record]:
         """Run a query as the application's role for a tenant."""

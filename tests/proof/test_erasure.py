@@ -12,9 +12,11 @@ from typing import Any
 import httpx
 import pyarrow.parquet as parquet
 
+from deploy.commands import signing_keys, verify
 from ledger.sealing import ERASED
 from projections.relay_messages import stream_name
 from tests.proof.crash import KEY, OWNER, PASSWORD, Service
+from tests.support.commands import do
 from tests.support.nats import connect, messages
 
 # No text of ours or of PostgreSQL's has it in it, in whatever case or alphabet.
@@ -376,7 +378,8 @@ async def test_no_personal_text_is_anywhere_and_erasing_leaves_everything_else(
         for form, out in (("ndjson", log), ("parquet", rows)):
             code, said = await service.run("export", "log", "--format", form, "--out", str(out))
             assert code == 0, said
-        code, said = await service.run("signing-keys", "list")
+        data_dir = Path(service.environment["STOCKLEDGER_DATA_DIR"])
+        code, said = do(signing_keys.command, "list", data_dir=data_dir)
         key = said.split()[0]
         registered = await shop.get("/api/ledger/events?type=CustomerRegistered&limit=1")
         (event,) = registered["events"]
@@ -387,7 +390,7 @@ async def test_no_personal_text_is_anywhere_and_erasing_leaves_everything_else(
         assert code == 0, said
         await assert_not_within(service, size)
     for file in (log, rows, receipt):
-        code, said = await service.run("verify", str(file), "--key", key)
+        code, said = do(verify.command, str(file), "--key", key)
         assert code == 0, said
     assert f"{size} events" in said or file is receipt
     lines = log.read_bytes()

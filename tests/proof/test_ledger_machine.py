@@ -49,9 +49,12 @@ def _database(postgres: TestServer) -> Iterator[None]:
         database = postgres.fresh_database()
         LedgerMachine.ledger = Ledger(runner.run(database.__aenter__()))
         LedgerMachine.runner = runner
+        pool = LedgerMachine.ledger.kept_pool()
+        runner.run(pool.__aenter__())
         try:
             yield
         finally:
+            runner.run(pool.__aexit__(None, None, None))
             runner.run(database.__aexit__(None, None, None))
 
 
