@@ -13,6 +13,8 @@ WORKERS = $$($(BIN)/python -c 'import os; print(min(4, (os.cpu_count() or 1) + 1
 PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # How often `make crash` kills the service or its database.
 KILLS ?= 50
+# Compiled modules are kept: tests and commands start hundreds of processes.
+unexport PYTHONDONTWRITEBYTECODE
 CODE := api deploy ledger projections schemas tests
 
 .DEFAULT_GOAL := help

@@ -52,7 +52,8 @@ async def stop_child(supervisor: asyncio.subprocess.Process | None, timeout_s: f
     assert supervisor.stdin is not None
     supervisor.stdin.close()
     try:
-        await asyncio.wait_for(asyncio.shield(supervisor.wait()), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            await asyncio.shield(supervisor.wait())
     except TimeoutError:
         supervisor.kill()
         await supervisor.wait()

@@ -4,14 +4,13 @@ Each loads what it needs and no more, so that it starts soon and takes little me
 """
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
 from deploy.address import DatabaseAddress
-from deploy.running import collect_seldom, stopping_on_signals
+from deploy.running import collect_seldom, end, stopping_on_signals
 from deploy.settings import Settings
 from deploy.wiring import House, house_at
 from deploy.workers import Following, rebuild_in_process
@@ -47,10 +46,8 @@ async def _until_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) -
     working = asyncio.create_task(work)
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (working, stopping):
-        task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await working
+    stopping.cancel()
+    await end(working)
 
 
 def _projections() -> _Follow:

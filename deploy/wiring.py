@@ -1,7 +1,6 @@
 """The composition root: opens the database and puts the parts of the house together."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from api.house import EXPORTS_MAX, WooCommerceSettings
 from deploy.address import DatabaseAddress
 from deploy.database import UnfitDatabase, open_database
 from deploy.master_keys import master_keys
+from deploy.running import end
 from deploy.secrets import jwt_secret
 from deploy.settings import Settings
 from ledger.committer import Committer, GroupReport
@@ -220,9 +220,7 @@ async def alongside(work: Coroutine[Any, Any, None], name: str) -> AsyncGenerato
     try:
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await end(task)
 
 
 def following(house: House) -> AbstractAsyncContextManager[None]:
@@ -232,6 +230,7 @@ def following(house: House) -> AbstractAsyncContextManager[None]:
 
 async def _close(pool: Pool) -> None:
     try:
-        await asyncio.wait_for(pool.close(), 10)
+        async with asyncio.timeout(10):
+            await pool.close()
     except TimeoutError:
         pool.terminate()

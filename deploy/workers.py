@@ -146,7 +146,8 @@ async def _process(
     finally:
         process.stdin.close()
         try:
-            await asyncio.wait_for(process.wait(), DRAIN_S + 10)
+            async with asyncio.timeout(DRAIN_S + 10):
+                await process.wait()
         except TimeoutError:
             process.kill()
             await process.wait()

@@ -158,7 +158,8 @@ async def _wind_up(pool: "store.Pool | None") -> None:
     """Let what runs come to its end, and cut off what does not in time."""
     if pool is not None:
         try:
-            await asyncio.wait_for(pool.close(), CLOSE_TIMEOUT_S)
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await pool.close()
         except TimeoutError:
             pool.terminate()
     others = asyncio.all_tasks() - {asyncio.current_task()}

@@ -281,4 +281,5 @@ class _Watch:
         """Return when woken, after a time, or at once when the head is past ``seen``."""
         if self.head <= seen:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._moved.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await self._moved.wait()

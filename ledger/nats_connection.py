@@ -85,7 +85,8 @@ class Session:
         """
         while not self.client.is_closed and not self.is_lost:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.lost.wait(), CLOSED_POLL_S)
+                async with asyncio.timeout(CLOSED_POLL_S):
+                    await self.lost.wait()
         self.lost.set()
 
     async def close(self) -> None:

@@ -106,7 +106,8 @@ class _Tenant:
             finally:
                 # What was sent just now is written, so that it is not sent again.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._post.recorder.flushed(), DRAIN_S)
+                    async with asyncio.timeout(DRAIN_S):
+                        await self._post.recorder.flushed()
                 recorder.cancel()
 
     async def _deliver(self) -> None:

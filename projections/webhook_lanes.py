@@ -178,7 +178,8 @@ class EndpointSender:
         due = self._lane.wake_at(now)
         wait_s = LOOK_S if due is None else min(max(due - now, 0.001), LOOK_S)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._awake.wait(), wait_s)
+            async with asyncio.timeout(wait_s):
+                await self._awake.wait()
 
     async def _begin_anew(self) -> None:
         """Read the endpoint and its queue from the start, once nothing is under way."""
@@ -360,7 +361,8 @@ class EndpointSender:
 
     async def _release(self) -> None:
         try:
-            await asyncio.wait_for(self._post.recorder.flushed(), DRAIN_S)
+            async with asyncio.timeout(DRAIN_S):
+                await self._post.recorder.flushed()
             async with self._post.transaction() as connection:
                 await release(
                     connection,

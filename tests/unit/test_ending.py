@@ -1,0 +1,60 @@
+"""Tasks end when they are told to, whatever comes at that moment."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from deploy import running
+from ledger.feed import _Watch  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_who_is_woken_and_cancelled_at_once_is_cancelled() -> None:
+    """The feed's followers wait in a loop: one that went on would never end."""
+    watch = _Watch()
+    waiting = asyncio.create_task(watch.wait(0, 60))
+    await asyncio.sleep(0.01)
+    watch.wake(None)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def test_one_that_swallows_a_cancellation_is_cancelled_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As libraries do."""
+    monkeypatch.setattr(running, "CANCEL_AGAIN_S", 0.01)
+    swallowed = 0
+
+    async def stubborn() -> None:
+        nonlocal swallowed
+        while swallowed < 2:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+            swallowed += 1
+        await asyncio.sleep(60)
+
+    task = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await running.end(task)
+    assert task.cancelled()
+    assert swallowed == 2
+
+
+async def test_what_a_task_failed_with_is_told() -> None:
+    """It may have failed before, or as it was cancelled."""
+
+    async def failing() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise LookupError("gone")
+
+    task = asyncio.create_task(failing())
+    await asyncio.sleep(0)
+    with pytest.raises(LookupError, match="gone"):
+        await running.end(task)
+    with pytest.raises(LookupError, match="gone"):
+        await running.end(task)
