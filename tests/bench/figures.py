@@ -255,11 +255,30 @@ async def rebuild(bench: Bench) -> list[Figure]:
             raise LoadFailed(f"the rebuilt tables differ from the live ones: {done.differing}")
         return done.events / done.seconds
 
+    write = rate_of(bench, ours.server, ours.adjust("writes", CONNECTIONS, SPREAD_PRODUCTS))
+
+    async def beside_writers() -> float:
+        has_ended = asyncio.Event()
+
+        async def keep_writing() -> None:
+            while not has_ended.is_set():
+                await write()
+
+        writing = asyncio.create_task(keep_writing())
+        await asyncio.sleep(SETTLE_S)
+        try:
+            return await rebuilt(STOCK_MODELS)
+        finally:
+            has_ended.set()
+            await writing
+            await ours.settle()
+
     found = await in_turn(
         {
             "bare scan": lambda: baselines.scan(ours.database.administrator),
             "rebuild of all projections": lambda: rebuilt(names),
             "rebuild of the stock read models": lambda: rebuilt(STOCK_MODELS),
+            "rebuild of the stock read models beside writers": beside_writers,
         },
         min(REBUILD_ROUNDS_MAX, bench.durations.rounds),
         bench.progress,
@@ -283,6 +302,16 @@ async def rebuild(bench: Bench) -> list[Figure]:
             baseline=100_000.0,
             limit=1.0,
             note="levels, movements, holds, and stock by day, of the same log",
+        ),
+        Figure(
+            name="rebuild of the stock read models beside full write load",
+            unit="events/s",
+            ours=found["rebuild of the stock read models beside writers"],
+            against="100,000 a second",
+            baseline=100_000.0,
+            limit=1.0,
+            note=f"beside single commands, {CONNECTIONS} connections in a closed loop; client "
+            "and server are on the same processors, and nobody yields to anybody",
         ),
     ]
 
