@@ -9,7 +9,6 @@ import itertools
 import os
 import re
 from collections import defaultdict, deque
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -18,6 +17,7 @@ import msgspec
 import structlog
 from prometheus_client import Counter
 
+from ledger.ending import end
 from ledger.session import CONNECTION_LOST
 from ledger.store import Pool, joined, same_or_joined, tenant_transaction
 
@@ -99,9 +99,7 @@ class UsageLog:
     async def stop(self) -> None:
         """Write what waits, and end."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
             self._task = None
         await self._flush_or_drop()
 

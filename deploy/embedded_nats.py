@@ -25,6 +25,7 @@ import structlog
 from deploy.child_process import start_child, stop_child
 from deploy.data_lock import DataLock
 from deploy.secrets import kept_secret
+from ledger.ending import end
 
 HOST: Final = "127.0.0.1"
 SERVICE_USER: Final = "service"
@@ -74,9 +75,7 @@ async def embedded_nats(data_dir: Path, *, store_bytes_max: int) -> AsyncGenerat
     try:
         yield _url(data_dir, SERVICE_USER, server.port)
     finally:
-        keeping.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await keeping
+        await end(keeping)
         await server.stop()
         lock.release()
 

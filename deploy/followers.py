@@ -10,10 +10,11 @@ from functools import partial
 from typing import Any
 
 from deploy.address import DatabaseAddress
-from deploy.running import collect_seldom, end, stopping_on_signals
+from deploy.running import collect_seldom, stopping_on_signals
 from deploy.settings import Settings
 from deploy.wiring import House, house_at
 from deploy.workers import Following, rebuild_in_process
+from ledger.ending import end
 from ledger.yielding import FOLLOWER_NICENESS
 
 _Follow = Callable[[House], Coroutine[Any, Any, None]]

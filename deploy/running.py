@@ -5,15 +5,13 @@ import contextlib
 import gc
 import signal
 from collections.abc import Coroutine, Generator
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 import uvloop
 
 from deploy.logging import configure_logging
 from deploy.settings import Settings
-
-CANCEL_AGAIN_S: Final = 10.0
 
 Result = TypeVar("Result")
 
@@ -24,19 +22,6 @@ def run(settings: Settings, main: Coroutine[Any, Any, Result]) -> Result:
     """Run a command's coroutine to its end and return what it returns."""
     configure_logging(settings)
     return uvloop.run(main)
-
-
-async def end(task: "asyncio.Task[None]") -> None:
-    """Cancel a task and wait until it has ended; raise what it failed with, if it did.
-
-    Where it goes on all the same it is cancelled again: a library may swallow a cancellation, as
-    ``asyncio.wait_for`` does before Python 3.12 when what is waited for comes at that moment.
-    """
-    while not task.done():
-        task.cancel()
-        await asyncio.wait({task}, timeout=CANCEL_AGAIN_S)
-    if not task.cancelled():
-        task.result()
 
 
 def collect_seldom() -> None:

@@ -14,10 +14,10 @@ from api.house import EXPORTS_MAX, WooCommerceSettings
 from deploy.address import DatabaseAddress
 from deploy.database import UnfitDatabase, open_database
 from deploy.master_keys import master_keys
-from deploy.running import end
 from deploy.secrets import jwt_secret
 from deploy.settings import Settings
 from ledger.committer import Committer, GroupReport
+from ledger.ending import end
 from ledger.feed import Feed
 from ledger.personal_data import PersonalData
 from ledger.sealed_committer import SealedCommitter

@@ -19,6 +19,8 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from ledger.ending import end
+
 CONNECT_TIMEOUT_S: Final = 3
 CLOSE_TIMEOUT_S: Final = 2
 CLOSED_POLL_S: Final = 0.1
@@ -145,9 +147,7 @@ class NatsConnection:
         try:
             yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await end(task)
 
     async def _keep_connecting(self) -> None:
         retry_s = RETRY_MIN_S
@@ -157,7 +157,10 @@ class NatsConnection:
             try:
                 await self._connect(session, server)
             except Exception as error:
-                # Not those of NATS alone: at the other end may be anything.
+                # Not those of NATS alone: at the other end may be anything. And where we are told
+                # to end as an attempt fails, the library's way of waiting tells only of that.
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise asyncio.CancelledError from error
                 if not was_told:
                     reason = session.error or error
                     log.warning("nats_unreachable", error=str(reason) or type(reason).__name__)

@@ -6,7 +6,7 @@ exactly once, every one whose answer was lost is there once or not at all and, s
 its key, exactly once; ``stockledger verify`` finds everything as it should be; the stream that the
 relay fills has the whole log, in order and each event once; and a webhook's receiver, which fails
 half the time, has been told of every change of an order's status, in order for each order, or that
-change is parked.
+change is parked. None of its processes is left.
 """
 
 import argparse
@@ -41,6 +41,7 @@ KEY = "crash-test-key-0123456789abcdef"
 CLIENTS = 12
 PRODUCTS = 5
 READY_WITHIN_S = 60.0
+GONE_WITHIN_S = 40.0
 CALM_S = (0.3, 1.5)
 COMMAND = (sys.executable, "-c", "from deploy.cli import main; main()")
 RELAYED_WITHIN_S = 60.0
@@ -406,8 +407,24 @@ async def crash(
     finally:
         await beside.aclose()
         await service.stop()
+        report.faults += [f"{command} goes on" for command in await _left_over(service)]
         shutil.rmtree(folder, ignore_errors=True)
     return report
+
+
+async def _left_over(service: Service) -> list[str]:
+    """Return what still runs of the services that were, killed ones too, after a while."""
+    data_dir = service.environment["STOCKLEDGER_DATA_DIR"]
+    left: list[str] = []
+    with suppress(TimeoutError):
+        async with asyncio.timeout(GONE_WITHIN_S):
+            while left := [
+                " ".join(process.info["cmdline"] or ())[:200]
+                for process in psutil.process_iter(["cmdline", "environ"])
+                if (process.info["environ"] or {}).get("STOCKLEDGER_DATA_DIR") == data_dir
+            ]:
+                await asyncio.sleep(0.2)
+    return left
 
 
 async def _judge(service: Service, load: Load, report: Report) -> None:
