@@ -22,11 +22,7 @@ from deploy.running import collect_seldom, stopping_on_signals
 from deploy.settings import Settings
 from deploy.superseding import telling_progress, watch_releases
 from deploy.wiring import House, alongside, house_at, open_ledger
-from deploy.workers import (
-    Following,
-    keep_following,
-    serve_in_workers,
-)
+from deploy.workers import Following, keep_following, serve_in_workers
 
 log = structlog.get_logger(__name__)
 
@@ -85,7 +81,7 @@ async def serve_as_worker(
 
 
 def _follows(settings: Settings) -> Sequence[Following]:
-    """Return which of the processes below these settings ask for."""
+    """Return which processes that follow the log these settings ask for."""
     off = {"relay": not settings.relay, "deliver": not settings.webhooks}
     return [work for work in get_args(Following) if not off.get(work)]
 
