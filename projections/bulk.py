@@ -1,14 +1,14 @@
 """The quick way into tables that are still empty: folded in memory, in columns, and copied in.
 
 A rebuild begins with nothing, so a fold need not ask the database what is there: it can keep what
-it has to know of earlier events in memory, and write each row once, when it is final, as text for
-COPY, into tables without keys. `projections.shadow` goes on with the ordinary fold from where this
+it has to know of earlier events in memory, and write each row once, when it is final, by COPY, into
+tables without keys. `projections.shadow` goes on with the ordinary fold from where this
 ends, and digests prove that the rows are the same.
 """
 
 import io
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 from projections.projection import Connection
 
@@ -19,8 +19,16 @@ if TYPE_CHECKING:
 HELD_ROWS_MAX: Final = 500_000
 """How many rows a fold keeps in memory, some hundreds of bytes each; beyond it, it ends early."""
 
-CopyRows = Mapping[str, bytes | memoryview]
-"""Rows by table, as lines of COPY's text format."""
+
+class Copied(NamedTuple):
+    """Rows as COPY reads them; text is for what has names of any length."""
+
+    content: bytes
+    format: Literal["binary", "text"] = "binary"
+
+
+CopyRows = Mapping[str, Copied]
+"""Rows by table."""
 
 
 class BulkFold(Protocol):
@@ -62,14 +70,22 @@ class Bulk(Protocol):
 
 async def copy_rows(connection: Connection, schema: str, rows: CopyRows) -> None:
     """Write rows into tables of a schema that row-level security does not hold us to."""
-    for table, lines in rows.items():
-        if lines:
+    for table, copied in rows.items():
+        if copied.content:
             await connection.copy_to_table(
-                table, schema_name=schema, source=io.BytesIO(lines), format="text"
+                table,
+                schema_name=schema,
+                source=io.BytesIO(copied.content),
+                format=copied.format,
             )
 
 
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def text_rows(rows: Iterable[str]) -> Copied:
+    """Return rows, each a line of fields with a tab between, in COPY's text format."""
+    return Copied("".join(rows).encode(), "text")
 
 
 def text_field(value: str | None) -> str:

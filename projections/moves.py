@@ -1,4 +1,4 @@
-"""Movements in columns: what each event of a stretch of the log moves, and text for COPY."""
+"""Movements in columns: what each event of a stretch of the log moves."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,17 +9,12 @@ from typing import Any, Final, NamedTuple, cast, get_args
 import numpy as np
 import numpy.typing as npt
 import pyarrow
-import pyarrow.compute
 
 from ledger.domain.movements import MOVING, Leg, leg_of
 from projections.log_columns import Column, Ints, Stretch
 from schemas.stock import Account, MovementReversed
 
 pa: Any = pyarrow
-compute: Any = pyarrow.compute
-
-Texts = Any
-"""An Arrow array of strings."""
 
 ACCOUNTS: Final[tuple[str, ...]] = get_args(Account)
 ACCOUNT_NUMBERS: Final = {account: number for number, account in enumerate(ACCOUNTS)}
@@ -30,9 +25,8 @@ NO_POSITION: Final = 0
 _WHOLE_MAX: Final = 2**62
 
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
-_UNIX_US: Final = int(EPOCH.timestamp()) * 1_000_000
+_MICROSECOND: Final = timedelta(microseconds=1)
 _QUANTITY: Final = pa.decimal128(18, 6)
-_BALANCE: Final = pa.decimal128(38, 6)
 
 
 class Moves(NamedTuple):
@@ -130,64 +124,14 @@ def one_in_millionths(quantity: Decimal) -> int:
     return int(quantity * MILLIONTHS)
 
 
-def decimal_texts(millionths: Ints) -> Texts:
-    """Return numbers of millionths as decimal texts."""
-    if not (millionths % MILLIONTHS).any():
-        return number_texts(millionths // MILLIONTHS)
-    halves = np.stack([millionths, millionths >> 63], axis=1)
-    decimals = pa.Array.from_buffers(_BALANCE, len(millionths), [None, pa.py_buffer(halves)])
-    return decimals.cast(pa.string())
-
-
-def number_texts(numbers: Ints) -> Texts:
-    """Return numbers as texts."""
-    return pa.array(numbers).cast(pa.string())
-
-
-def number_texts_or_null(positions: Ints) -> Texts:
-    """Return positions as texts, and ``NO_POSITION`` as what COPY takes for null."""
-    texts = number_texts(positions)
-    return compute.if_else(pa.array(positions != NO_POSITION), texts, r"\N")
-
-
-def texts_of(texts: Sequence[str]) -> Texts:
-    """Return texts as an array."""
-    return pa.array(texts, pa.string())
-
-
-def names_of(names: Sequence[str], numbers: Ints) -> Texts:
-    """Return each number's name."""
-    return texts_of(names).take(pa.array(numbers))
-
-
-def instant_texts(times: Ints) -> Texts:
-    """Return microseconds since 2000 as texts, in UTC. Many events have the same."""
-    distinct, which = np.unique(times, return_inverse=True)
-    stamps = pa.array(distinct + _UNIX_US).cast(pa.timestamp("us")).cast(pa.string())
-    return compute.binary_join_element_wise(stamps, "+00", "").take(pa.array(which))
-
-
 def instant(time: int) -> datetime:
     """Return microseconds since 2000 as a time."""
     return EPOCH + timedelta(microseconds=int(time))
 
 
-def copy_lines(*fields: Texts | str) -> memoryview:
-    """Return rows as COPY reads them; ``fields`` are arrays, or a text that all rows have."""
-    lines = compute.binary_join_element_wise(*fields[:-1], _ended(fields[-1]), "\t")
-    if isinstance(lines, pa.ChunkedArray):
-        raise TypeError("whole arrays, not in chunks")
-    _, offsets, content = lines.buffers()
-    if not len(lines) or content is None:
-        return memoryview(b"")
-    assert lines.offset == 0, "a new array begins at its beginning"
-    return memoryview(content)[: np.frombuffer(offsets, np.int32)[len(lines)]]
-
-
-def _ended(field: Texts | str) -> Texts | str:
-    if isinstance(field, str):
-        return f"{field}\n"
-    return compute.binary_join_element_wise(field, "\n", "")
+def microseconds(at: datetime) -> int:
+    """Return a time in microseconds since 2000."""
+    return (at - EPOCH) // _MICROSECOND
 
 
 class Total:

@@ -1,12 +1,12 @@
 """Stock by business day folded in memory: the quick way into empty tables."""
 
 from collections.abc import Iterator
-from datetime import date
 from typing import Any, Final
 
 import numpy as np
 
-from projections.bulk import CopyRows, text_field
+from projections.binary_copy import bigints, binary_rows, dates, decimals, integer
+from projections.bulk import Copied, CopyRows, text_field, text_rows
 from projections.log_columns import Ints, Stretch
 from projections.moves import (
     ACCOUNT_NUMBERS,
@@ -16,11 +16,7 @@ from projections.moves import (
     Slots,
     Sums,
     Total,
-    copy_lines,
-    decimal_texts,
     instant,
-    names_of,
-    number_texts,
 )
 from projections.projection import Connection
 from projections.stock_by_day import (
@@ -119,21 +115,19 @@ class StockByDayBulk:
         places, days = self._days.columns()
         pairs = np.array(self._places.pairs, np.int64).reshape(-1, 2)[places]
         sums = self._sums.rows[: len(places)]
-        distinct, which = np.unique(days, return_inverse=True)
-        dates = [_date(day) for day in distinct.tolist()]
-        lines = copy_lines(
-            str(self._tenant_id),
-            number_texts(pairs[:, 0]),
-            number_texts(pairs[:, 1]),
-            names_of(dates, which),
-            *(decimal_texts(sums[:, figure]) for figure in range(len(FIGURES))),
-            number_texts(sums[:, MOVEMENTS]),
+        rows = binary_rows(
+            integer(self._tenant_id),
+            bigints(pairs[:, 0]),
+            bigints(pairs[:, 1]),
+            dates(days),
+            *(decimals(sums[:, figure]) for figure in range(len(FIGURES))),
+            bigints(sums[:, MOVEMENTS]),
         )
-        zones = "".join(
+        zones = text_rows(
             f"{self._tenant_id}\t{place}\t{text_field(zone)}\n"
             for place, zone in self._zones.items()
         )
-        return {"stock_by_day": lines, "stock_by_day_zone": zones.encode()}
+        return {"stock_by_day": Copied(rows), "stock_by_day_zone": zones}
 
     async def settle(self, connection: Connection, schema: str) -> None:
         """Nothing given out changes."""
@@ -146,7 +140,3 @@ def _zonings(stretch: Stretch) -> Iterator[tuple[int, int, str]]:
         events: Any = zip(column.positions.tolist(), column.events, strict=True)
         found += [(position, event.location_id, event.time_zone) for position, event in events]
     yield from sorted(found)
-
-
-def _date(day: int) -> str:
-    return date.fromordinal(day + _FIRST_DAY).isoformat()

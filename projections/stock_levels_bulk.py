@@ -4,6 +4,7 @@ The rules are those of `projections.stock_levels`, gone through forwards, with e
 hand: so a movement's row is final when it is met, but for what reverses it.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, get_args
@@ -12,7 +13,17 @@ import msgspec
 import numpy as np
 
 from ledger.domain.movements import claim_of
-from projections.bulk import CopyRows, text_field
+from projections.binary_copy import (
+    bigints,
+    binary_rows,
+    decimals,
+    instants,
+    integer,
+    names,
+    nulls,
+    or_null,
+)
+from projections.bulk import Copied, CopyRows, text_field, text_rows
 from projections.log_columns import Ints, Stretch
 from projections.moves import (
     ACCOUNTS,
@@ -21,15 +32,9 @@ from projections.moves import (
     Slots,
     Sums,
     Total,
-    copy_lines,
-    decimal_texts,
     instant,
-    instant_texts,
-    names_of,
-    number_texts,
-    number_texts_or_null,
+    microseconds,
     one_in_millionths,
-    texts_of,
 )
 from projections.projection import Connection
 from schemas.common import Event
@@ -113,25 +118,25 @@ class StockLevelsBulk:
         undoing = moves.reverses != NO_POSITION
         self._reversed += moves.reverses[undoing].tolist()
         self._reversed_by += moves.positions[undoing].tolist()
-        lines = copy_lines(
-            str(self._tenant_id),
-            number_texts(moves.positions),
-            number_texts(moves.products),
-            number_texts(moves.locations),
-            names_of(moves.type_names, moves.types),
-            names_of(ACCOUNTS, moves.from_accounts),
-            number_texts(moves.from_places),
-            names_of(ACCOUNTS, moves.to_accounts),
-            number_texts(moves.to_places),
-            decimal_texts(moves.quantities),
-            decimal_texts(balances[0::2]),
-            decimal_texts(balances[1::2]),
-            instant_texts(moves.effective),
-            instant_texts(moves.recorded),
-            number_texts_or_null(moves.reverses) if undoing.any() else r"\N",
-            r"\N",
+        rows = binary_rows(
+            integer(self._tenant_id),
+            bigints(moves.positions),
+            bigints(moves.products),
+            bigints(moves.locations),
+            names(moves.type_names, moves.types),
+            names(ACCOUNTS, moves.from_accounts),
+            bigints(moves.from_places),
+            names(ACCOUNTS, moves.to_accounts),
+            bigints(moves.to_places),
+            decimals(moves.quantities),
+            decimals(balances[0::2]),
+            decimals(balances[1::2]),
+            instants(moves.effective),
+            instants(moves.recorded),
+            or_null(bigints(moves.reverses), ~undoing),
+            nulls(),
         )
-        return {"movement": lines}
+        return {"movement": Copied(rows)}
 
     def _touch(self, stretch: Stretch) -> None:
         """Have the levels that events are of, with the last version and position."""
@@ -182,31 +187,37 @@ class StockLevelsBulk:
 
     def finish(self) -> CopyRows:
         """Return the levels and the holds."""
-        expiries: dict[tuple[int, int], datetime] = {}
+        expiries: dict[int, datetime] = {}
         holds: list[str] = []
         for (product_id, location_id, name), hold in self._holds.items():
-            place = product_id, location_id
+            slot = self._slots.slot((product_id, location_id))
             expires_at = hold.expires_at
-            if expires_at is not None and expires_at <= expiries.get(place, expires_at):
-                expiries[place] = expires_at
+            if expires_at is not None and expires_at <= expiries.get(slot, expires_at):
+                expiries[slot] = expires_at
             holds.append(
                 f"{self._tenant_id}\t{product_id}\t{location_id}\t{text_field(name)}\t"
                 f"{hold.reserved}\t{hold.left}\t{text_field(hold.owner)}\t"
                 f"{_instant(expires_at)}\t{_instant(hold.created_at)}\t{hold.position}\n"
             )
-        return {"stock_level": self._level_lines(expiries), "reservation": "".join(holds).encode()}
+        return {"stock_level": self._level_rows(expiries), "reservation": text_rows(holds)}
 
-    def _level_lines(self, expiries: dict[tuple[int, int], datetime]) -> memoryview:
+    def _level_rows(self, expiries: Mapping[int, datetime]) -> Copied:
         products, locations = self._slots.columns()
         levels = self._levels.rows[: len(products)]
-        return copy_lines(
-            str(self._tenant_id),
-            number_texts(products),
-            number_texts(locations),
-            *(decimal_texts(levels[:, sums]) for sums in range(_RESERVED + 1)),
-            texts_of([_instant(expiries.get(pair)) for pair in self._slots.pairs]),
-            *(number_texts(levels[:, count]) for count in (_MOVEMENTS, _VERSION, _POSITION)),
+        expiring = np.zeros(len(products), np.int64)
+        for slot, expires_at in expiries.items():
+            expiring[slot] = microseconds(expires_at)
+        never = np.ones(len(products), np.bool_)
+        never[list(expiries)] = False
+        rows = binary_rows(
+            integer(self._tenant_id),
+            bigints(products),
+            bigints(locations),
+            *(decimals(levels[:, sums]) for sums in range(_RESERVED + 1)),
+            or_null(instants(expiring), never),
+            *(bigints(levels[:, count]) for count in (_MOVEMENTS, _VERSION, _POSITION)),
         )
+        return Copied(rows)
 
     async def settle(self, connection: Connection, schema: str) -> None:
         """Mark the movements that were reversed later."""

@@ -1,7 +1,6 @@
 """Movements in columns: exact figures, exact texts, and balances as they run."""
 
 from collections import defaultdict
-from datetime import datetime
 from decimal import Decimal
 
 import numpy as np
@@ -11,14 +10,9 @@ from hypothesis import strategies as st
 from projections.moves import (
     MILLIONTHS,
     Slots,
-    copy_lines,
-    decimal_texts,
     in_millionths,
     instant,
-    instant_texts,
-    names_of,
-    number_texts,
-    number_texts_or_null,
+    microseconds,
     one_in_millionths,
 )
 from projections.stock_levels_bulk import running
@@ -31,31 +25,19 @@ QUANTITIES = st.decimals(
 
 
 @given(st.lists(QUANTITIES, min_size=1), st.booleans())
-def test_quantities_become_millionths_and_texts_again(
-    quantities: list[Decimal], are_whole: bool
-) -> None:
+def test_quantities_become_millionths(quantities: list[Decimal], are_whole: bool) -> None:
     """Exactly, whole or not, below zero or not, to the last of their 18 digits."""
     if are_whole:
         quantities = [Decimal(int(quantity)) for quantity in quantities]
     millionths = in_millionths(quantities)
     assert millionths.tolist() == [int(quantity * MILLIONTHS) for quantity in quantities]
     assert millionths.tolist() == [one_in_millionths(quantity) for quantity in quantities]
-    texts = decimal_texts(millionths).to_pylist()
-    assert [Decimal(text) for text in texts] == quantities
-
-
-@given(st.lists(st.integers(-(9 * 10**18), 9 * 10**18), min_size=1))
-def test_balances_are_told_as_far_as_64_bits_go(millionths: list[int]) -> None:
-    """A balance may be longer than a quantity."""
-    texts = decimal_texts(np.array(millionths, np.int64)).to_pylist()
-    assert [int(Decimal(text) * MILLIONTHS) for text in texts] == millionths
 
 
 @given(st.lists(st.integers(-3_155_673_600_000_000, 220_000_000_000_000_000), min_size=1))
 def test_times_are_told_to_the_microsecond(times: list[int]) -> None:
-    """From 1900 on, as ISO 8601 has them, in UTC."""
-    texts = instant_texts(np.array(times)).to_pylist()
-    assert [datetime.fromisoformat(text) for text in texts] == [instant(time) for time in times]
+    """From 1900 on, there and back again."""
+    assert [microseconds(instant(time)) for time in times] == times
 
 
 @given(
@@ -106,17 +88,3 @@ def test_a_pair_keeps_its_slot(batches: list[list[tuple[int, int]]]) -> None:
             assert slots.slot(pair) == slot
     assert sorted(known.values()) == list(range(len(known)))
     assert [known[pair] for pair in slots.pairs] == list(range(len(known)))
-
-
-def test_lines_are_those_of_copy() -> None:
-    """Fields that all rows have, numbers, names, and nulls."""
-    lines = copy_lines(
-        "7",
-        number_texts(np.array([1, -2])),
-        names_of(["a", "b"], np.array([1, 0])),
-        number_texts_or_null(np.array([0, 5])),
-        r"\N",
-    )
-    assert bytes(lines) == b"7\t1\tb\t\\N\t\\N\n7\t-2\ta\t5\t\\N\n"
-    assert bytes(copy_lines("7", number_texts(np.array([3])))) == b"7\t3\n"
-    assert not copy_lines("7", number_texts(np.zeros(0, np.int64)))
