@@ -39,7 +39,7 @@ class BulkFold(Protocol):
         """How many rows are kept in memory, until they are final."""
         ...
 
-    def takes(self, moves: "Moves") -> bool:
+    def takes(self, stretch: "Stretch", moves: "Moves") -> bool:
         """Tell whether it can fold these as well: not if its sums might become too large."""
         ...
 

@@ -313,7 +313,8 @@ class Shadow:
         def work(stretch: Stretch) -> Sequence[CopyRows | None]:
             moves = moves_of(stretch)
             return [
-                fold.bulk.add(stretch, moves) if fold.bulk.takes(moves) else None for fold in folds
+                fold.bulk.add(stretch, moves) if fold.bulk.takes(stretch, moves) else None
+                for fold in folds
             ]
 
         left: list[Projection] = []

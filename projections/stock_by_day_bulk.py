@@ -59,7 +59,7 @@ class StockByDayBulk:
         """How many rows are kept in memory."""
         return len(self._zones) + len(self._days.pairs)
 
-    def takes(self, moves: Moves) -> bool:
+    def takes(self, stretch: Stretch, moves: Moves) -> bool:
         """Tell whether every figure would still be held exactly."""
         return self._total.takes(moves)
 

@@ -89,7 +89,7 @@ class StockLevelsBulk:
         """How many rows are kept in memory."""
         return len(self._slots.pairs) + len(self._holds) + len(self._reversed)
 
-    def takes(self, moves: Moves) -> bool:
+    def takes(self, stretch: Stretch, moves: Moves) -> bool:
         """Tell whether every balance would still be held exactly."""
         return self._total.takes(moves)
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from api.credentials import PASSWORD_COST
 from deploy.address import DatabaseAddress
@@ -15,6 +16,9 @@ from tests.support.postgres import TestServer, create_tenant, running_server
 
 # Hundreds of tenants are made; how dear a password is to guess matters for none of them.
 PASSWORD_COST.update(time_cost=1, memory_cost=8, parallelism=1)
+# How long an example takes tells of the machine, and of who else runs on it.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -22,7 +22,6 @@ from tests.support.served import Served, served
 SEED = 20_261_121
 SETTINGS = settings(
     max_examples=6,
-    deadline=None,
     database=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[

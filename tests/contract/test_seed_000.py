@@ -351,7 +351,7 @@ any_json = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None, database=None)
+@settings(max_examples=150, database=None)
 @given(
     members=st.lists(any_json, max_size=5),
     rest=st.dictionaries(st.text().filter(lambda name: name != "lines"), any_json, max_size=3),
@@ -388,7 +388,7 @@ def test_a_document_in_any_pieces_reads_as_the_whole(
     assert json.loads(reader.rest()) == expected
 
 
-@settings(max_examples=150, deadline=None, database=None)
+@settings(max_examples=150, database=None)
 @given(
     lines=st.lists(
         st.one_of(

@@ -161,7 +161,6 @@ def _run(examples: int, steps: int, **options: Any) -> None:
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
-            deadline=None,
             print_blob=True,
             suppress_health_check=[*_UNSUITED],
             **options,

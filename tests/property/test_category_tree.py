@@ -41,7 +41,7 @@ def path(forest: dict[int, int | None], category_id: int) -> list[int]:
 
 
 @given(COMMANDS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_there_is_never_a_cycle_and_names_are_unique_under_a_parent(commands: list[Any]) -> None:
     """And a move is refused as one under itself exactly when it would make a cycle."""
     world = World()
@@ -67,7 +67,7 @@ def test_there_is_never_a_cycle_and_names_are_unique_under_a_parent(commands: li
 
 
 @given(st.integers(1, DEPTH_MAX), st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_no_length_of_chain_hides_a_cycle(length: int, data: st.DataObject) -> None:
     """The first of a chain goes under none of the others, however far down."""
     world = World()

@@ -43,7 +43,6 @@ batches = st.lists(
 )
 SETTINGS = settings(
     max_examples=40,
-    deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

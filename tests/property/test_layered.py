@@ -14,7 +14,7 @@ _STEPS = st.lists(st.tuples(_KEYS, st.one_of(st.none(), st.integers())), max_siz
 
 
 @given(st.integers(0, 250), _STEPS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_mapping_has_what_a_dict_has(filled: int, steps: list[tuple[str, int | None]]) -> None:
     """Whatever is put in and taken out, also what was never there; earlier versions stay."""
     plain: dict[str, int] = {}
@@ -37,7 +37,7 @@ def test_a_mapping_has_what_a_dict_has(filled: int, steps: list[tuple[str, int |
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 500)), max_size=500), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_members_are_in_order_whatever_comes_and_goes(
     added: list[tuple[int, int]], data: Any
 ) -> None:

@@ -97,7 +97,7 @@ def model(
     return outcome
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(shelf=shelves, listings=said, lines=orders, rule=rules)
 def test_an_order_is_served_and_priced_where_its_products_are_sold(
     shelf: dict[tuple[int, int], int],
@@ -158,7 +158,7 @@ syncs = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(syncs)
 def test_the_last_that_was_said_of_each_field_holds(sent: list[dict[str, Any]]) -> None:
     """Folding partial statements is merging them; saying the whole again is nothing to do."""

@@ -394,6 +394,5 @@ TestOrders = OrderMachine.TestCase
 TestOrders.settings = settings(
     max_examples=150,
     stateful_step_count=30,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

@@ -315,7 +315,7 @@ def check_refusal(world: World, command: Command, refusal: Refusal) -> None:
     assert min(start + later) - command.quantity < Decimal(refusal.stock_limit)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(plan=plans, stock_limit=st.sampled_from(["0", "-4"]))
 def test_nothing_is_ever_short_in_any_prefix_or_at_any_effective_time(
     plan: list[Step], stock_limit: str
@@ -331,7 +331,7 @@ def test_nothing_is_ever_short_in_any_prefix_or_at_any_effective_time(
                 assert figures.claimed >= 0, figures
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(plan=plans)
 def test_what_was_counted_is_what_was_on_hand(plan: list[Step]) -> None:
     """Whatever is recorded late, on hand after a count is the count and what came after it."""
@@ -357,7 +357,7 @@ def test_what_was_counted_is_what_was_on_hand(plan: list[Step]) -> None:
             assert {at: figure for at, figure in told if at in expected} == expected
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 @given(plan=plans)
 def test_states_are_the_sums_of_the_legs_and_of_the_claims(plan: list[Step]) -> None:
     """I5 and the deciders' own states agree: one definition of movements is enough."""
@@ -374,7 +374,7 @@ def test_states_are_the_sums_of_the_legs_and_of_the_claims(plan: list[Step]) -> 
         assert leg is None or leg.quantity > 0
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 @given(plan=plans, cut=st.integers(0, 60))
 def test_a_fold_gives_the_same_from_any_snapshot(plan: list[Step], cut: int) -> None:
     """The state is a function of the events, whether or not it was stored as JSON on the way."""
@@ -391,7 +391,7 @@ def test_a_fold_gives_the_same_from_any_snapshot(plan: list[Step], cut: int) -> 
     assert folded == world.states
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 @given(plan=plans)
 def test_every_movement_can_be_undone_once_and_no_more(plan: list[Step]) -> None:
     """A second reversal of whatever was reversed is refused, by either end of a transfer."""
@@ -408,7 +408,7 @@ def test_every_movement_can_be_undone_once_and_no_more(plan: list[Step]) -> None
 
 
 @pytest.mark.parametrize("scale", [0, 3])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(plan=plans)
 def test_every_quantity_has_exactly_the_digits_of_the_scale(scale: int, plan: list[Step]) -> None:
     """I7: one quantity is written in one way only."""

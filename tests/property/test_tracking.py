@@ -344,7 +344,7 @@ def entry_of(name: str, quantity: int) -> LotEntry:
     )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(plan=plans)
 def test_lots_are_never_below_zero_and_add_up_to_what_is_on_hand(plan: list[Step]) -> None:
     """Whatever is recorded, and for whatever time."""
@@ -369,7 +369,7 @@ def run(world: World, step: Step, tracking: str) -> list[RecordedEvent]:
     return outcome
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(plan=plans)
 def test_goods_that_go_out_unnamed_are_those_that_expire_first(plan: list[Step]) -> None:
     """FEFO, with what is past its removal date left out of what is for use."""
@@ -471,7 +471,7 @@ def check_serials(world: World) -> None:
         assert coming == {u for u, end in where.items() if end == ("in_transit", location_id)}
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(plan=plans)
 def test_a_unit_is_in_one_place_at_a_time(plan: list[Step]) -> None:
     """Whatever is recorded, and for whatever time."""
@@ -483,7 +483,7 @@ def test_a_unit_is_in_one_place_at_a_time(plan: list[Step]) -> None:
         check_serials(world)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(plan=plans)
 def test_every_tracked_movement_can_be_undone_at_most_once(plan: list[Step]) -> None:
     """And what is undone leaves lots and units right."""

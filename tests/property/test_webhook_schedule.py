@@ -169,7 +169,7 @@ def step(sending: Sending, dice: random.Random) -> None:
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_happens_each_is_sent_in_order_and_nothing_is_left_behind(seed: int):
     """Also when the process dies, and whatever a receiver answers."""
     dice, sending = random.Random(seed), Sending()
@@ -181,7 +181,7 @@ def test_whatever_happens_each_is_sent_in_order_and_nothing_is_left_behind(seed:
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_a_receiver_that_fails_half_the_time_gets_everything_in_order(seed: int):
     """Or it is parked after the last attempt; each item's in log order either way."""
     chance = random.Random(seed)

@@ -60,7 +60,7 @@ def test_every_text_and_number_comes_back_from_csv(rows: list[tuple[str, Any]]) 
     assert all(not t.startswith(("=", "+", "-", "@", "\t", "\r")) for t, _ in found)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(texts, numbers), min_size=1, max_size=20))
 def test_every_text_and_number_comes_back_from_xlsx(rows: list[tuple[str, Any]]) -> None:
     """A number of more digits than a spreadsheet keeps is text, and so still exact."""
