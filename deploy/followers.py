@@ -4,8 +4,10 @@ Each loads what it needs and no more, so that it starts soon and takes little me
 """
 
 import asyncio
+import os
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -15,7 +17,7 @@ from deploy.settings import Settings
 from deploy.wiring import House, house_at
 from deploy.workers import Following, rebuild_in_process
 from ledger.ending import end
-from ledger.yielding import FOLLOWER_NICENESS
+from ledger.yielding import FOLLOWER_NICENESS, yield_to_others
 
 _Follow = Callable[[House], Coroutine[Any, Any, None]]
 
@@ -26,8 +28,7 @@ async def follow_as_worker(
     """Run something that follows the log until ``stop``, for the process that started us."""
     follow = {"follow": _projections, "relay": _relay, "deliver": _webhooks}[work]()
     with stopping_on_signals(asyncio.Event()):
-        async with house_at(settings, address, niceness=FOLLOWER_NICENESS) as house:
-            collect_seldom()
+        async with _house_that_yields(settings, address) as house:
             await _until_stopped(follow(house), stop)
 
 
@@ -38,9 +39,17 @@ async def rebuild_as_worker(
     from deploy.rebuilds import perform_rebuild
 
     with stopping_on_signals(asyncio.Event()):
-        async with house_at(settings, address, niceness=FOLLOWER_NICENESS) as house:
-            collect_seldom()
+        async with _house_that_yields(settings, address) as house:
             await _until_stopped(perform_rebuild(house, rebuild_id), stop)
+
+
+@asynccontextmanager
+async def _house_that_yields(settings: Settings, address: DatabaseAddress) -> AsyncGenerator[House]:
+    """Give the house to a process that yields from then on: to start is soon done, if it may."""
+    async with house_at(settings, address, niceness=FOLLOWER_NICENESS) as house:
+        collect_seldom()
+        yield_to_others(os.getpid(), FOLLOWER_NICENESS)
+        yield house
 
 
 async def _until_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:

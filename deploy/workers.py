@@ -4,11 +4,13 @@ What follows the log has processes of its own: the following projections, the re
 deliveries of webhooks, each of which may take as much time as the commands do.
 
 They are told the settings and the way in to the database on their standard input, and end when it
-closes; so none outlives the first process, however that ends.
+closes; so none outlives the first process, however that ends. Whatever else holds one up, be it a
+library that waits for a server that is gone, it ends within ``ENDS_WITHIN_S``: nothing is lost by
+that, since what is not committed is done again.
 """
 
 import asyncio
-import os
+import faulthandler
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -24,13 +26,14 @@ from deploy.http_server import DRAIN_S
 from deploy.running import run
 from deploy.settings import Settings, decode_path, encode_path
 from ledger.errors import OperatorError
-from ledger.yielding import FOLLOWER_NICENESS, yield_to_others
 
 RESTARTS_MAX: Final = 5
 SETTLED_S: Final = 30
 RESTART_DELAY_MAX_S: Final = 30.0
 READY: Final = b"ready\n"
 READY_TIMEOUT_S: Final = 60
+ENDS_WITHIN_S: Final = DRAIN_S + 5
+"""A process that is told to end, and has not by then, is ended by itself, as it stands."""
 
 Work = Literal["serve", "follow", "relay", "deliver", "rebuild"]
 Following = Literal["follow", "relay", "deliver"]
@@ -167,6 +170,8 @@ async def _work(work: Work, *arguments: str) -> None:
 
     async def stop_at_end() -> None:
         await reader.read()
+        # Tells where it was on standard error. It needs neither the event loop nor the interpreter.
+        faulthandler.dump_traceback_later(ENDS_WITHIN_S, exit=True)
         stop.set()
 
     def announce() -> None:
@@ -180,12 +185,10 @@ async def _work(work: Work, *arguments: str) -> None:
 
             await serve_as_worker(settings, address, stop, announce, Path(*arguments))
         elif work == "rebuild":
-            yield_to_others(os.getpid(), FOLLOWER_NICENESS)
             from deploy.followers import rebuild_as_worker
 
             await rebuild_as_worker(settings, address, stop, int(*arguments))
         else:
-            yield_to_others(os.getpid(), FOLLOWER_NICENESS)
             from deploy.followers import follow_as_worker
 
             await follow_as_worker(settings, address, stop, work)

@@ -16,6 +16,7 @@ from typing import Any
 import nats
 import nats.errors
 from nats.aio.client import Client
+from nats.js.errors import NotFoundError
 
 from deploy.child_process import start_child, stop_child
 from deploy.embedded_nats import binary
@@ -182,10 +183,13 @@ async def _elected(server: Nats) -> None:
 
 
 async def messages(client: Client, stream: str) -> list[Any]:
-    """Return everything that a stream holds, in its order."""
+    """Return everything that a stream holds, in its order; nothing where there is none yet."""
     jetstream = client.jetstream()
-    info = await jetstream.stream_info(stream)
     found: list[Any] = []
+    try:
+        info = await jetstream.stream_info(stream)
+    except NotFoundError:
+        return found
     if info.state.messages == 0:
         return found
     subscription = await jetstream.subscribe(

@@ -2,9 +2,13 @@
 
 import asyncio
 import contextlib
+import sys
 
+import msgspec
 import pytest
 
+from deploy.address import DatabaseAddress
+from deploy.settings import Settings, encode_path
 from ledger import ending
 from ledger.feed import _Watch  # pyright: ignore[reportPrivateUsage]
 from ledger.nats_connection import NatsConnection
@@ -77,3 +81,25 @@ async def test_nats_that_is_tried_for_in_vain_is_let_be_at_once(
     async with asyncio.timeout(5):
         async with nats.running():
             await asyncio.sleep(0.01)
+
+
+async def test_a_process_that_something_holds_up_ends_all_the_same() -> None:
+    """Here a database that takes the connection and never answers; its input is closed by then."""
+    silent = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
+    host, port = silent.sockets[0].getsockname()
+    way_in = {"host": host, "port": port, "user": "a", "password": "b", "database": "c"}
+    address = DatabaseAddress(way_in, way_in, way_in)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "from deploy import workers; workers.ENDS_WITHIN_S = 0.2; "
+        "workers.run(workers.Settings(), workers._work('deliver'))",
+        stdin=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    told = [msgspec.json.encode(part, enc_hook=encode_path) for part in (Settings(), address)]
+    _, said = await process.communicate(b"\n".join([*told, b""]))
+    silent.close()
+    assert process.returncode == 1
+    assert said.startswith(b"Timeout (0:00:00.2"), said.decode()
+    assert b"running.py" in said, "where it was"
