@@ -49,7 +49,7 @@ test: check ## Check, then run every test that takes no longer than it must
 check: $(STAMP) ## Lint, formatting, types, and which package may import which
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/ruff format --check $(CODE)
-	@$(BIN)/pyright
+	@$(BIN)/pyright --threads 2
 	@$(BIN)/lint-imports
 
 format: $(STAMP) ## Put the code into its form

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, cast, get_args
+from typing import Any, Final, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow
 
-from ledger.domain.movements import MOVING, Leg, leg_of
+from ledger.domain.movements import MOVING, RULES, Told
 from projections.log_columns import Column, Ints, Stretch
 from schemas.stock import Account, MovementReversed
 
@@ -54,7 +54,8 @@ class Moves(NamedTuple):
         return Moves(self.type_names, *(column[chosen] for column in self[1:]))
 
 
-Chosen = npt.NDArray[np.bool_] | Ints | slice
+Mask = npt.NDArray[np.bool_]
+Chosen = Mask | Ints | slice
 
 
 def moves_of(stretch: Stretch) -> Moves:
@@ -69,34 +70,55 @@ def moves_of(stretch: Stretch) -> Moves:
 def _moves(number: int, column: Column) -> Sequence[Ints]:
     """Return the columns of `Moves` behind the names, of one type's events."""
     events = column.events
-    found = list(map(leg_of(column.kind), events))
-    chosen: Chosen = slice(None)
-    if None in found:
-        chosen = np.fromiter((leg is not None for leg in found), np.bool_, len(found))
-        events = [event for event, leg in zip(events, found, strict=True) if leg is not None]
-        found = [leg for leg in found if leg is not None]
-    moved = cast(Sequence[Leg], found)
-    if not moved:
-        return [_NONE] * _COLUMNS
-    from_accounts, from_places, to_accounts, to_places, quantities = zip(*moved, strict=True)
-    count = len(moved)
-    reverses = np.full(count, NO_POSITION)
+    rule = RULES[column.kind]
+    quantities = in_millionths([*map(attrgetter(rule.quantity), events)])
+    from_accounts = _accounts(rule.from_account, events)
+    to_accounts = _accounts(rule.to_account, events)
+    locations = fields_of(events, "location_id")
+    from_places, to_places = (
+        locations if place == "location_id" else fields_of(events, place)
+        for place in (rule.from_place, rule.to_place)
+    )
+    back = quantities < 0
+    if back.any():
+        from_accounts, to_accounts = _exchanged(back, from_accounts, to_accounts)
+        from_places, to_places = _exchanged(back, from_places, to_places)
+    reverses = np.full(len(events), NO_POSITION)
     if column.kind is MovementReversed:
         reverses = fields_of(events, "reversed_position")
-    return [
-        np.full(count, number),
-        column.positions[chosen],
+    columns = [
+        np.full(len(events), number),
+        column.positions,
         fields_of(events, "product_id"),
-        fields_of(events, "location_id"),
-        _numbers(map(ACCOUNT_NUMBERS.__getitem__, from_accounts)),
-        _numbers(from_places),
-        _numbers(map(ACCOUNT_NUMBERS.__getitem__, to_accounts)),
-        _numbers(to_places),
-        in_millionths(quantities),
-        column.effective[chosen],
-        column.recorded[chosen],
+        locations,
+        from_accounts,
+        from_places,
+        to_accounts,
+        to_places,
+        np.abs(quantities),
+        column.effective,
+        column.recorded,
         reverses,
     ]
+    moved = quantities != 0
+    return columns if moved.all() else [values[moved] for values in columns]
+
+
+def _accounts(account: Account | Told, events: Sequence[Any]) -> Ints:
+    """Return the number of an account of each event."""
+    if not isinstance(account, Told):
+        return np.full(len(events), ACCOUNT_NUMBERS[account])
+    values = account.values or dict(zip(ACCOUNTS, ACCOUNTS, strict=True))
+    numbers = {value: ACCOUNT_NUMBERS[name] for value, name in values.items()}
+    told = attrgetter(account.field)
+    met = set(map(told, events))
+    if len(met) == 1:
+        return np.full(len(events), numbers[met.pop()])
+    return _numbers(map(numbers.__getitem__, map(told, events)))
+
+
+def _exchanged(where: Mask, first: Ints, second: Ints) -> tuple[Ints, Ints]:
+    return np.where(where, second, first), np.where(where, first, second)
 
 
 _COLUMNS: Final = len(Moves._fields) - 1

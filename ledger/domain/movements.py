@@ -6,7 +6,8 @@ at a location, so the sum over all accounts is zero after every event (invariant
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, Final, Literal, NamedTuple
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
 
 from schemas.common import Event
 from schemas.stock import (
@@ -48,18 +49,55 @@ class Leg(NamedTuple):
     quantity: Decimal
 
 
-def legs(event: Event) -> Leg | None:
-    """Return what an event moves, or None when it moves nothing.
+class Told(NamedTuple):
+    """An account that an event tells: by a field's value, or by what the value stands for."""
 
-    Events with a signed quantity give a leg the other way round when it is below zero, and
-    none when it is zero (a count that found what the books said).
+    field: str
+    values: Mapping[str, Account] | None = None
+
+
+class Rule(NamedTuple):
+    """What the events of one type move: from where to where, and the fields that tell the rest.
+
+    A quantity below zero moves the other way round, and one of zero (of a count that found what
+    the books said, or of its reversal) moves nothing.
     """
-    return leg_of(type(event))(event)
+
+    from_account: Account | Told
+    to_account: Account | Told
+    quantity: str = "quantity"
+    from_place: str = "location_id"
+    to_place: str = "location_id"
 
 
-def leg_of(kind: type[Event]) -> Callable[[Any], Leg | None]:
-    """Return what `legs` does for events of one type: for whoever has many of them."""
-    return _LEGS.get(kind, _none)
+RULES: Final[Mapping[type[Event], Rule]] = {
+    StockReceived: Rule(Told("source"), UNRESTRICTED),
+    StockIssued: Rule(UNRESTRICTED, Told("destination")),
+    StockAdjusted: Rule(ADJUSTMENT, UNRESTRICTED),
+    StockCounted: Rule(ADJUSTMENT, UNRESTRICTED, quantity="variance"),
+    CountVarianceRevised: Rule(ADJUSTMENT, UNRESTRICTED),
+    TransferShipped: Rule(UNRESTRICTED, IN_TRANSIT, to_place="to_location_id"),
+    TransferReceived: Rule(IN_TRANSIT, UNRESTRICTED),
+    TransferLost: Rule(IN_TRANSIT, LOSS),
+    StockQuarantined: Rule(UNRESTRICTED, QUARANTINE),
+    QuarantineReleased: Rule(
+        QUARANTINE, Told("disposition", {"restock": UNRESTRICTED, "scrap": LOSS})
+    ),
+    MovementReversed: Rule(
+        Told("from_account"),
+        Told("to_account"),
+        from_place="from_location_id",
+        to_place="to_location_id",
+    ),
+}
+MOVING: Final = frozenset(RULES)
+"""The types of events that may move something."""
+
+
+def legs(event: Event) -> Leg | None:
+    """Return what an event moves, or None when it moves nothing."""
+    leg = _LEGS.get(type(event))
+    return None if leg is None else leg(event)
 
 
 def parts_of(event: Event) -> list[tuple[int, Decimal]]:
@@ -83,90 +121,31 @@ def claim_of(event: Event) -> tuple[str, Decimal] | None:
     return None if claim is None else claim(event)
 
 
-def _none(event: Event) -> None:
-    """Most events move nothing."""
+def _leg_by(rule: Rule) -> Callable[[Any], Leg | None]:
+    """Return what follows a rule for one event."""
+    told = attrgetter(rule.quantity, rule.from_place, rule.to_place)
+    from_account, to_account = _account_by(rule.from_account), _account_by(rule.to_account)
 
-
-def _signed(event: Any, quantity: Decimal, to: Account) -> Leg | None:
-    """Return adjustment -> ``to``, or back when ``quantity`` is below zero."""
-    place: int = event.location_id
-    if quantity > 0:
-        return Leg(ADJUSTMENT, place, to, place, quantity)
-    if quantity < 0:
-        return Leg(to, place, ADJUSTMENT, place, -quantity)
-    return None
-
-
-def _received(event: StockReceived) -> Leg:
-    return Leg(event.source, event.location_id, UNRESTRICTED, event.location_id, event.quantity)
-
-
-def _issued(event: StockIssued) -> Leg:
-    place = event.location_id
-    return Leg(UNRESTRICTED, place, event.destination, place, event.quantity)
-
-
-def _adjusted(event: StockAdjusted) -> Leg | None:
-    return _signed(event, event.quantity, UNRESTRICTED)
-
-
-def _counted(event: StockCounted) -> Leg | None:
-    return _signed(event, event.variance, UNRESTRICTED)
-
-
-def _revised(event: CountVarianceRevised) -> Leg | None:
-    return _signed(event, event.quantity, UNRESTRICTED)
-
-
-def _shipped(event: TransferShipped) -> Leg:
-    return Leg(UNRESTRICTED, event.location_id, IN_TRANSIT, event.to_location_id, event.quantity)
-
-
-def _arrived(event: TransferReceived) -> Leg:
-    return Leg(IN_TRANSIT, event.location_id, UNRESTRICTED, event.location_id, event.quantity)
-
-
-def _lost(event: TransferLost) -> Leg:
-    return Leg(IN_TRANSIT, event.location_id, LOSS, event.location_id, event.quantity)
-
-
-def _quarantined(event: StockQuarantined) -> Leg:
-    return Leg(UNRESTRICTED, event.location_id, QUARANTINE, event.location_id, event.quantity)
-
-
-def _unblocked(event: QuarantineReleased) -> Leg:
-    to: Literal["unrestricted", "loss"] = "unrestricted" if event.disposition == "restock" else LOSS
-    return Leg(QUARANTINE, event.location_id, to, event.location_id, event.quantity)
-
-
-def _reversed(event: MovementReversed) -> Leg | None:
-    # A count that had found what the books said is withdrawn without anything moving.
-    if not event.quantity:
+    def leg(event: Any) -> Leg | None:
+        quantity, from_place, to_place = told(event)
+        if quantity > 0:
+            return Leg(from_account(event), from_place, to_account(event), to_place, quantity)
+        if quantity < 0:
+            return Leg(to_account(event), to_place, from_account(event), from_place, -quantity)
         return None
-    return Leg(
-        event.from_account,
-        event.from_location_id,
-        event.to_account,
-        event.to_location_id,
-        event.quantity,
-    )
+
+    return leg
 
 
-_LEGS: Final[Mapping[type[Event], Callable[[Any], Leg | None]]] = {
-    StockReceived: _received,
-    StockIssued: _issued,
-    StockAdjusted: _adjusted,
-    StockCounted: _counted,
-    CountVarianceRevised: _revised,
-    TransferShipped: _shipped,
-    TransferReceived: _arrived,
-    TransferLost: _lost,
-    StockQuarantined: _quarantined,
-    QuarantineReleased: _unblocked,
-    MovementReversed: _reversed,
-}
-MOVING: Final = frozenset(_LEGS)
-"""The types of events that may move something."""
+def _account_by(account: Account | Told) -> Callable[[Any], Account]:
+    if not isinstance(account, Told):
+        return lambda _: account
+    get = attrgetter(account.field)
+    values = account.values
+    return get if values is None else lambda event: values[get(event)]
+
+
+_LEGS: Final = {kind: _leg_by(rule) for kind, rule in RULES.items()}
 
 
 def _claimed(event: StockReserved) -> tuple[str, Decimal]:
