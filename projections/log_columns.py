@@ -17,25 +17,32 @@ from schemas.common import Event
 
 Ints = npt.NDArray[np.int64]
 
+_NEXT: Final = """
+SELECT {columns} FROM ledger.event
+WHERE tenant_id = $1 AND position > $2 AND position <= $3
+ORDER BY position LIMIT $4
+"""
+_SIZE: Final = f"SELECT sum(bytes) FROM ({_NEXT}) AS next".replace(
+    "{columns}", "pg_column_size(data) AS bytes"
+)
 # The first one is taken whatever its size.
-_READ: Final = f"""
+_BOUNDED: Final = f"""
+SELECT * FROM ({_NEXT}) AS next WHERE bytes <= {BATCH_BYTES_MAX} OR position = $2 + 1
+""".replace(
+    "{columns}",
+    "*, sum(pg_column_size(data)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) AS bytes",
+)
+_READ: Final = """
 SELECT type, schema_version, count(*),
        string_agg(int8send(position), ''::bytea), string_agg(int8send(version), ''),
        string_agg(timestamptz_send(effective_at), ''),
        string_agg(timestamptz_send(recorded_at), ''),
        string_agg(data::text, ',') FILTER (WHERE type = ANY ($5::text[]))
-FROM (
-    SELECT * FROM (
-        SELECT *,
-               sum(pg_column_size(data)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) AS bytes
-        FROM ledger.event
-        WHERE tenant_id = $1 AND position > $2 AND position <= $3
-        ORDER BY position LIMIT $4
-    ) AS next
-    WHERE bytes <= {BATCH_BYTES_MAX} OR position = $2 + 1
-) AS batch
+FROM ({batch}) AS batch
 GROUP BY type, schema_version
 """
+_READ_ALL: Final = _READ.replace("{batch}", _NEXT.replace("{columns}", "*"))
+_READ_BOUNDED: Final = _READ.replace("{batch}", _BOUNDED)
 _READ_TYPES: Final = """
 SELECT position, stream, version, type, schema_version, data::text, effective_at, recorded_at
 FROM ledger.event
@@ -80,7 +87,11 @@ async def read_columns(
 
     Bounds and errors are those of `projections.log_reading.read_events`.
     """
-    rows = await connection.fetch(_READ, tenant_id, after, up_to, limit, list(types))
+    place = tenant_id, after, up_to, limit
+    # To bound each batch takes longer than to see that it need not be, as nearly always.
+    size = await connection.fetchval(_SIZE, *place) or 0
+    read = _READ_ALL if size <= BATCH_BYTES_MAX else _READ_BOUNDED
+    rows = await connection.fetch(read, *place, list(types))
     if not rows:
         return None
     columns: list[Column] = []

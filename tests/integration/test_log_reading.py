@@ -4,7 +4,8 @@ import secrets
 
 from ledger.store import Pool, tenant_transaction
 from projections.engine import Engine
-from projections.log_reading import BATCH_BYTES_MAX, read_events
+from projections.log_columns import read_columns
+from projections.log_reading import BATCH_BYTES_MAX, READ_BATCH, read_events
 from schemas.supplier import SupplierRegistered
 from tests.support.written_log import Scribe
 
@@ -22,6 +23,19 @@ async def _read(pool: Pool, tenant_id: int, last: int) -> list[list[int]]:
     return batches
 
 
+async def _read_columns(pool: Pool, tenant_id: int, last: int) -> list[list[int]]:
+    """Return the same, where the log is read in columns."""
+    batches: list[list[int]] = []
+    async with tenant_transaction(pool, tenant_id) as connection:
+        position = 0
+        while stretch := await read_columns(
+            connection, tenant_id, position, last, TYPES, READ_BATCH
+        ):
+            batches.append([n for column in stretch.columns for n in column.positions.tolist()])
+            position = stretch.last
+    return batches
+
+
 async def test_large_events_make_batches_small_and_none_is_left_out(
     pool: Pool, tenant_id: int
 ) -> None:
@@ -34,6 +48,7 @@ async def test_large_events_make_batches_small_and_none_is_left_out(
         await scribe.write((f"supplier-{number}", registered))
     batches = await _read(pool, tenant_id, len(sizes))
     assert batches == [[1], *(list(range(n, n + 7)) for n in (2, 9, 16))]
+    assert await _read_columns(pool, tenant_id, len(sizes)) == batches
 
 
 async def test_small_events_fill_a_batch(pool: Pool, tenant_id: int) -> None:
@@ -43,3 +58,4 @@ async def test_small_events_fill_a_batch(pool: Pool, tenant_id: int) -> None:
         *((f"supplier-{n}", SupplierRegistered(supplier_id=n, name="A")) for n in range(1, 2001))
     )
     assert await _read(pool, tenant_id, 2000) == [list(range(1, 2001))]
+    assert await _read_columns(pool, tenant_id, 2000) == [list(range(1, 2001))]
