@@ -84,6 +84,14 @@ def names(known: Sequence[str], numbers: Ints) -> Field:
     return Field([_Layout(pack(">i", len(text)) + text) for text in texts], numbers)
 
 
+def byteas(values: _Array, lengths: Ints | None = None) -> Field:
+    """Return a ``bytea`` of each row: a row of bytes, or so many of its first ones."""
+    if lengths is None:
+        return Field([_bytes_of(values, values.shape[1])])
+    met, kinds = np.unique(lengths, return_inverse=True)
+    return Field([_bytes_of(values, length) for length in met.tolist()], kinds)
+
+
 def nulls() -> Field:
     """Return a field that is null in all rows."""
     return Field([_Layout(_NULL)])
@@ -160,6 +168,14 @@ def _block(layouts: Sequence[_Layout], count: int, rows: Ints | None) -> bytearr
     for number, hole in enumerate(holes):
         filled[str(number)] = hole.values if rows is None else hole.values[rows]
     return block
+
+
+def _bytes_of(values: _Array, length: int) -> _Layout:
+    template = pack(">i", length) + bytes(length)
+    if not length:
+        return _Layout(template)
+    form = f"V{length}"
+    return _Layout(template, [_Hole(4, form, values[:, :length].view(form)[:, 0])])
 
 
 def _fixed(form: str, values: _Array) -> Field:

@@ -20,8 +20,8 @@ any more, and what is in which chunk depends on nothing but the log. ``stock_his
 since when an item had any: a row each time that this turned out to be earlier than was known.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar, Final, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 import msgspec
 
@@ -41,6 +41,9 @@ from projections.stock_history_fold import (
     unfold,
 )
 from schemas.common import Event
+
+if TYPE_CHECKING:
+    from projections.stock_history_bulk import StockHistoryBulk
 
 
 class Shape(NamedTuple):
@@ -215,6 +218,13 @@ class StockHistory:
             """
         )
 
+    def bulk_fold(self, tenant_id: int) -> "StockHistoryBulk":
+        """Return the quick way into empty tables."""
+        # It takes a moment to load: only where it is needed.
+        from projections.stock_history_bulk import StockHistoryBulk
+
+        return StockHistoryBulk(tenant_id, self._shape)
+
     async def apply(
         self,
         connection: Connection,
@@ -364,24 +374,30 @@ class StockHistory:
     ) -> Iterable[str]:
         """Yield the rows of a run: entries in order of when they were effective."""
         product_id, location_id, number = run
-        size = ENTRY.size
-        # Packed, they are in the order of their bytes.
-        entries = b"".join(
-            sorted(
-                chunk[start : start + size]
-                for chunk in chunks
-                for start in range(0, len(chunk), size)
-            )
-        )
-        sums = _NOTHING
-        for place in range(len(entries) // self._chunk_bytes):
-            part = entries[place * self._chunk_bytes : (place + 1) * self._chunk_bytes]
-            at = ENTRY.unpack_from(part)[0]
+        for place, (at, sums, part) in enumerate(run_of(chunks, self._chunk_bytes)):
             yield (
                 f"({tenant_id},{product_id},{location_id},{level},{number},{place},{at},"
                 f"{_quantities(sums)},{_bytes(part)})"
             )
-            sums = _plus(sums, part)
+
+
+def run_of(chunks: Sequence[bytes], chunk_bytes: int) -> Iterator[tuple[int, Sequence[int], bytes]]:
+    """Yield a run's chunks: from when on they are, the sums of those before them, the entries.
+
+    ``chunks`` are those that it is made of, in order of when they were recorded.
+    """
+    size = ENTRY.size
+    # Packed, they are in the order of their bytes.
+    entries = b"".join(
+        sorted(
+            chunk[start : start + size] for chunk in chunks for start in range(0, len(chunk), size)
+        )
+    )
+    sums = _NOTHING
+    for start in range(0, len(entries), chunk_bytes):
+        part = entries[start : start + chunk_bytes]
+        yield ENTRY.unpack_from(part)[0], sums, part
+        sums = _plus(sums, part)
 
 
 RUN_ENTRIES_MAX: Final = 131_072

@@ -74,9 +74,10 @@ PURCHASE_EVENTS: Final[frozenset[type[Event]]] = frozenset(
         PurchaseOrderCancelled,
     }
 )
-_CLAIMING: Final[frozenset[type[Event]]] = frozenset(
+CLAIMING: Final[frozenset[type[Event]]] = frozenset(
     {StockReserved, ReservationExtended, ReservationReleased, StockIssued}
 )
+"""The types of events that may name a reservation, by its ``reservation_id``."""
 
 
 def instant(time: datetime) -> int:
@@ -183,7 +184,7 @@ class Unfolded:
         kind = type(recorded.event)
         at = instant(recorded.effective_at)
         if kind in PURCHASE_EVENTS:
-            self._purchase(event, at, recorded.position)
+            self.purchase(event, at, recorded.position)
             return
         position = recorded.position
         product_id, location_id = event.product_id, event.location_id
@@ -202,8 +203,8 @@ class Unfolded:
                     item = (product_id, place)
                     self._enter(item, at, position, out_of, into, quantity, place == location_id)
                     self._begin(item, at, position)
-        if kind in _CLAIMING and event.reservation_id is not None:
-            self._claim(event, at, position)
+        if kind in CLAIMING and event.reservation_id is not None:
+            self.claim(event, at, position)
 
     def _begin(self, item: Item, at: int, position: int) -> None:
         begun = self.begun.get(item)
@@ -236,7 +237,8 @@ class Unfolded:
         elif more < 0:
             self._enter(item, at, position, figure, NOWHERE, -more, own=own)
 
-    def _claim(self, event: Any, at: int, position: int) -> None:
+    def claim(self, event: Any, at: int, position: int) -> None:
+        """Enter what an event of `CLAIMING` changes of the reservation that it names."""
         item = (event.product_id, event.location_id)
         key = (*item, event.reservation_id)
         before = self.claims.get(key, [])
@@ -249,7 +251,8 @@ class Unfolded:
         ended = sum(each.quantity for each in after) <= 0
         self.claims[key] = [] if ended else after
 
-    def _purchase(self, event: Any, at: int, position: int) -> None:
+    def purchase(self, event: Any, at: int, position: int) -> None:
+        """Enter what an event of `PURCHASE_EVENTS` changes of what is incoming."""
         purchase_order_id: int = event.purchase_order_id
         if isinstance(event, PurchaseOrderCreated):
             lines = [
@@ -348,27 +351,33 @@ def _differences(
             gap = now
 
 
+def followed(events: Iterable[Event]) -> tuple[list[ClaimKey], list[int]]:
+    """Return the reservations and the purchase orders that events name, each once."""
+    keys: dict[ClaimKey, None] = {}
+    orders: dict[int, None] = {}
+    for event in events:
+        named: Any = event
+        kind = type(event)
+        if kind in CLAIMING:
+            if named.reservation_id is not None:
+                keys[named.product_id, named.location_id, named.reservation_id] = None
+        elif kind in PURCHASE_EVENTS:
+            orders[named.purchase_order_id] = None
+    return list(keys), list(orders)
+
+
 async def unfold(
     connection: Connection, schema: str, tenant_id: int, events: Sequence[RecordedEvent]
 ) -> Unfolded:
     """Return what events add to what the tables in ``schema`` hold."""
     unfolded = Unfolded()
-    keys: dict[ClaimKey, None] = {}
-    orders: dict[int, None] = {}
-    for recorded in events:
-        event: Any = recorded.event
-        kind = type(recorded.event)
-        if kind in _CLAIMING:
-            if event.reservation_id is not None:
-                keys[event.product_id, event.location_id, event.reservation_id] = None
-        elif kind in PURCHASE_EVENTS:
-            orders[event.purchase_order_id] = None
+    keys, orders = followed(recorded.event for recorded in events)
     sql = _SQL.of(schema)
     if keys:
         rows = await connection.fetch(sql["claims"], tenant_id, *zip(*keys, strict=True))
         unfolded.claims.update({(a, b, c): _STEPS.decode(steps) for a, b, c, steps in rows})
     if orders:
-        rows = await connection.fetch(sql["purchases"], tenant_id, list(orders))
+        rows = await connection.fetch(sql["purchases"], tenant_id, orders)
         unfolded.purchases.update({number: _PURCHASE.decode(text) for number, text in rows})
     for recorded in events:
         unfolded.add(recorded)

@@ -13,6 +13,7 @@ from deploy.address import DatabaseAddress
 from projections.binary_copy import (
     bigints,
     binary_rows,
+    byteas,
     dates,
     decimals,
     instants,
@@ -30,7 +31,7 @@ MOST = 2**63 - 1
 EDGES = [0, 1, 99, 100, 9_999, 10_000, 10**6, 10**10, 10**14 - 1, 10**18, 9 * 10**18, MOST]
 COLUMNS = """
     tenant integer, n bigint, level smallint, at timestamptz, day date, name text, amount
-    numeric(30,6), maybe bigint, nothing text
+    numeric(30,6), maybe bigint, nothing text, digest bytea, start bytea
 """
 
 
@@ -53,6 +54,8 @@ async def test_rows_arrive_as_they_are(database: DatabaseAddress, count: int, un
     days = [chance.randint(-30_000, 100_000) for _ in range(count)]
     named = [chance.randrange(len(NAMES)) for _ in range(count)]
     is_null = [chance.random() < 0.3 for _ in range(count)]
+    digests = np.frombuffer(chance.randbytes(8 * count), np.uint8).reshape(count, 8)
+    lengths = [chance.randint(0, 8) for _ in range(count)]
     content = binary_rows(
         integer(7),
         bigints(np.array(numbers, np.int64)),
@@ -63,6 +66,8 @@ async def test_rows_arrive_as_they_are(database: DatabaseAddress, count: int, un
         decimals(np.array(amounts, np.int64)),
         or_null(bigints(np.array(numbers, np.int64)), np.array(is_null, np.bool_)),
         nulls(),
+        byteas(digests),
+        byteas(digests, np.array(lengths, np.int64)),
     )
     if not count:
         assert content == b""
@@ -78,6 +83,8 @@ async def test_rows_arrive_as_they_are(database: DatabaseAddress, count: int, un
         [Decimal(amount).scaleb(-6) for amount in amounts],
         [None if empty else number for number, empty in zip(numbers, is_null, strict=True)],
         [None] * count,
+        map(bytes, digests),
+        [bytes(digest[:length]) for digest, length in zip(digests, lengths, strict=True)],
         strict=True,
     )
     assert sorted(rows, key=repr) == sorted(map(tuple, expected), key=repr)
@@ -89,7 +96,7 @@ async def test_rows_of_one_form_keep_their_order(database: DatabaseAddress) -> N
         database,
         binary_rows(
             *(integer(1), bigints(np.arange(50)), nulls(), nulls(), nulls(), nulls()),
-            *(decimals(np.zeros(50, np.int64)), nulls(), nulls()),
+            *(decimals(np.zeros(50, np.int64)), nulls(), nulls(), nulls(), nulls()),
         ),
     )
     assert [row[1] for row in rows] == list(range(50))
@@ -103,8 +110,8 @@ async def copied(database: DatabaseAddress, content: bytes) -> list[tuple[Any, .
         await connection.execute(f"CREATE TEMP TABLE target ({COLUMNS})")
         await connection.copy_to_table("target", source=io.BytesIO(content), format="binary")
         rows = await connection.fetch(
-            "SELECT tenant, n, level, at, day - date '2000-01-01', name, amount, maybe, nothing "
-            "FROM target"
+            "SELECT tenant, n, level, at, day - date '2000-01-01', name, amount, maybe, nothing, "
+            "digest, start FROM target"
         )
         return [tuple(row) for row in rows]
     finally:
