@@ -44,10 +44,25 @@ class Digest(NamedTuple):
 
 
 async def digest(connection: Connection, schema: str, table: str, tenant_id: int) -> Digest:
-    """Return the digest of a tenant's rows of a table, by the values of all their columns."""
+    """Return the digest of a tenant's rows of a table, by the values of all their columns.
+
+    PostgreSQL adds up the hashes of a row's columns, so that rows which exchange the values of one
+    would have the same sum: each row is hashed with its key for a seed. And it hashes a number as
+    its negative, within a document too: so signs, and documents as texts, are in the seed.
+    """
+    columns = await connection.fetch(_COLUMNS, f"{schema}.{table}")
+    key = ", ".join(f"t.{name}" for name, is_key, *_ in columns if is_key)
+    seeds = [
+        f"coalesce(hashtextextended(t.{name}::text, {n}), 0)"
+        if is_document
+        else f"(coalesce(t.{name} < 0, false)::integer::bigint << {n})"
+        for n, (name, _, has_sign, is_document) in enumerate(columns)
+        if has_sign or is_document
+    ]
+    seed = f"hash_record_extended(ROW({key}), {' # '.join(['0::bigint', *seeds])})"
     row = await connection.fetchrow(
         f"""
-        SELECT count(*), coalesce(sum(hash_record_extended(t, 0)::numeric), 0)::text
+        SELECT count(*), coalesce(sum(hash_record_extended(t, {seed})::numeric), 0)::text
         FROM {schema}.{table} t WHERE tenant_id = $1
         """,
         tenant_id,
@@ -55,6 +70,15 @@ async def digest(connection: Connection, schema: str, table: str, tenant_id: int
     )
     assert row is not None, "an aggregate without GROUP BY always has a row"
     return Digest(row[0], int(row[1]))
+
+
+_COLUMNS: Final = """
+SELECT a.attname, a.attnum = ANY (i.indkey), a.atttypid = 'numeric'::regtype,
+       a.atttypid = 'jsonb'::regtype
+FROM pg_attribute a JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
+WHERE a.attrelid = $1::text::regclass AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attnum
+"""
 
 
 class Side(NamedTuple):
