@@ -84,9 +84,7 @@ async def receiving() -> AsyncGenerator[Receiver]:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    server = site._server  # type: ignore[reportPrivateUsage]
-    assert isinstance(server, asyncio.Server)
-    receiver.port = server.sockets[0].getsockname()[1]
+    receiver.port = runner.addresses[0][1]
     try:
         yield receiver
     finally:
