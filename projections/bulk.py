@@ -7,10 +7,13 @@ ends, and digests prove that the rows are the same.
 """
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
+from ledger.domain.decision import RecordedEvent
 from projections.projection import Connection
+from schemas.common import Event
 
 if TYPE_CHECKING:
     from projections.log_columns import Stretch
@@ -68,6 +71,65 @@ class Bulk(Protocol):
         ...
 
 
+class Part(Protocol):
+    """Some of a projection's tables, and the fold of the events that go into them."""
+
+    @property
+    def tables(self) -> Mapping[str, Sequence[str]]:
+        """The tables, each with its primary key."""
+        ...
+
+    @property
+    def event_types(self) -> frozenset[type[Event]]:
+        """The types that are folded."""
+        ...
+
+    async def apply(
+        self,
+        connection: Connection,
+        schema: str,
+        tenant_id: int,
+        events: Sequence[RecordedEvent],
+    ) -> None:
+        """Fold events of these types, in order of position."""
+        ...
+
+
+@runtime_checkable
+class PartlyBulk(Bulk, Protocol):
+    """A projection whose quick way fills some of its tables, from some of its events.
+
+    The ``rest``, which has no table and no type of event in common with those, is folded in the
+    ordinary way, stretch by stretch along with them, into tables that have their keys.
+    """
+
+    @property
+    def rest(self) -> Part:
+        """What the quick way leaves out."""
+        ...
+
+
+def rest_of(projection: object) -> Part | None:
+    """Return what a projection's quick way leaves out; None where it leaves nothing."""
+    return projection.rest if isinstance(projection, PartlyBulk) else None
+
+
+async def lay_bare(connection: Connection, schema: str, table: str) -> list[str]:
+    """Take away a table's keys, indexes and protection; return what gives them back."""
+    name = f"{schema}.{table}"
+    constraints = await connection.fetch(_CONSTRAINTS, name)
+    indexes = await connection.fetch(_INDEXES, name)
+    drops = [f"ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY"]
+    drops += [f'ALTER TABLE {name} DROP CONSTRAINT "{row[0]}"' for row in constraints]
+    drops += [f"DROP INDEX {row[0]}" for row in indexes]
+    await connection.execute(";".join(drops))
+    return [
+        *(f'ALTER TABLE {name} ADD CONSTRAINT "{row[0]}" {row[1]}' for row in constraints),
+        *(row[1] for row in indexes),
+        f"ALTER TABLE {name} FORCE ROW LEVEL SECURITY",
+    ]
+
+
 async def copy_rows(connection: Connection, schema: str, rows: CopyRows) -> None:
     """Write rows into tables of a schema that row-level security does not hold us to."""
     for table, copied in rows.items():
@@ -91,3 +153,20 @@ def text_rows(rows: Iterable[str]) -> Copied:
 def text_field(value: str | None) -> str:
     """Return a text as a field of COPY's text format."""
     return r"\N" if value is None else value.translate(_ESCAPES)
+
+
+def instant_field(at: datetime | None) -> str:
+    """Return a time as a field of COPY's text format."""
+    return r"\N" if at is None else at.isoformat()
+
+
+_CONSTRAINTS: Final = """
+SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
+WHERE conrelid = $1::text::regclass AND contype IN ('p', 'u') ORDER BY contype
+"""
+
+_INDEXES: Final = """
+SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index i
+WHERE indrelid = $1::text::regclass
+  AND NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conindid = i.indexrelid)
+"""

@@ -2,7 +2,8 @@
 
 Each tenant's log is folded in batches, read ahead, by all projections side by side. A projection
 that has a quick way into empty tables (`projections.bulk`) takes it as far as the log goes at the
-time; from there on, and for all others, it is the ordinary fold.
+time; from there on, and for all others, it is the ordinary fold. What a quick way leaves out of its
+projection is folded in the ordinary way beside it, stretch by stretch.
 """
 
 import asyncio
@@ -16,20 +17,35 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing, asynccontextmanager
-from typing import Final, NamedTuple, cast
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from projections.bulk import HELD_ROWS_MAX, Bulk, BulkFold, CopyRows, copy_rows
+from ledger.domain.decision import RecordedEvent
+from projections.bulk import (
+    HELD_ROWS_MAX,
+    Bulk,
+    BulkFold,
+    CopyRows,
+    Part,
+    copy_rows,
+    lay_bare,
+    rest_of,
+)
 from projections.comparing import Digest, digest, table_names
 from projections.log_reading import (
     Batch,
     folded_types,
     of_types,
     read_ahead,
-    read_events,
+    read_folded,
     set_tenant,
 )
 from projections.projection import Connection, Projection
 from projections.shared_connection import SharedConnection
+from schemas.common import Event
+
+if TYPE_CHECKING:
+    from projections.log_columns import Stretch
 
 SHADOW: Final = "projections_rebuild"
 WITNESS: Final = "projections_witness"
@@ -107,10 +123,21 @@ async def _together() -> AsyncGenerator[asyncio.TaskGroup, None]:
 
 
 class _Quick(NamedTuple):
-    """A projection on the quick way."""
+    """A projection on the quick way, and what is folded in the ordinary way beside it."""
 
     projection: Projection
     bulk: BulkFold
+    rest: Part | None
+
+    @property
+    def left_out(self) -> frozenset[type[Event]]:
+        """The types of events that are not folded quickly."""
+        return frozenset() if self.rest is None else self.rest.event_types
+
+
+_Write = Callable[[Connection], Awaitable[None]]
+"""Writes rows, by the connection that it is given."""
+_Writes = asyncio.Queue[_Write | None]
 
 
 def _targets_of(folds: Sequence[_Quick], tenant_id: int, targets: Targets) -> list[int]:
@@ -154,28 +181,15 @@ class Shadow:
         """Make the empty tables; those that are filled the quick way get their keys later."""
         for projection in self.projections:
             await self._writer.execute(projection.ddl(self.schema))
+            rest = rest_of(projection)
             if self._quick and isinstance(projection, Bulk):
                 self._keys[projection.name] = [
                     statement
                     for table in projection.tables
-                    for statement in await self._lay_bare(table)
+                    if rest is None or table not in rest.tables
+                    for statement in await lay_bare(self._writer, self.schema, table)
                 ]
         self._has_begun = True
-
-    async def _lay_bare(self, table: str) -> list[str]:
-        """Take away a table's keys, indexes and protection; return what gives them back."""
-        name = f"{self.schema}.{table}"
-        constraints = await self._writer.fetch(_CONSTRAINTS, name)
-        indexes = await self._writer.fetch(_INDEXES, name)
-        drops = [f"ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY"]
-        drops += [f'ALTER TABLE {name} DROP CONSTRAINT "{row[0]}"' for row in constraints]
-        drops += [f"DROP INDEX {row[0]}" for row in indexes]
-        await self._writer.execute(";".join(drops))
-        return [
-            *(f'ALTER TABLE {name} ADD CONSTRAINT "{row[0]}" {row[1]}' for row in constraints),
-            *(row[1] for row in indexes),
-            f"ALTER TABLE {name} FORCE ROW LEVEL SECURITY",
-        ]
 
     async def _complete(self, writer: Connection, projection: Projection) -> None:
         """Give a projection's tables their keys and protection, if they have not got them."""
@@ -258,15 +272,15 @@ class Shadow:
         """
         await self._set_tenant(tenant_id)
         folds = [
-            _Quick(projection, projection.bulk_fold(tenant_id))
+            _Quick(projection, projection.bulk_fold(tenant_id), rest_of(projection))
             for projection in projections
             if isinstance(projection, Bulk) and targets.get((tenant_id, projection.name))
         ]
         left: list[Projection] = []
-        queue: asyncio.Queue[CopyRows | None] = asyncio.Queue(1)
+        queue: _Writes = asyncio.Queue(1)
         async with self._reader.transaction(), _together() as tasks:
             await set_tenant(self._reader, tenant_id)
-            tasks.create_task(self._copy(queue))
+            tasks.create_task(self._write(queue))
             after = 0
             while aim is not None and folds and not left:
                 # All as far as the last of them may go, so that they stay together.
@@ -292,8 +306,7 @@ class Shadow:
                 after = target
             for fold in folds:
                 if fold.projection not in left:
-                    await queue.put(fold.bulk.finish())
-                    self._unsettled.append((tenant_id, fold.bulk))
+                    await self._finish(tenant_id, fold, queue)
             await queue.put(None)
         return left, targets
 
@@ -303,14 +316,14 @@ class Shadow:
         folds: Sequence["_Quick"],
         after: int,
         up_to: int,
-        queue: "asyncio.Queue[CopyRows | None]",
+        queue: _Writes,
     ) -> list[Projection]:
         """Fold some of the log the quick way; return what ended early."""
         # These take a moment to load: only where they are needed.
-        from projections.log_columns import Stretch, read_columns
+        from projections.bulk_reading import Read, read_stretch
         from projections.moves import moves_of
 
-        def work(stretch: Stretch) -> Sequence[CopyRows | None]:
+        def work(stretch: "Stretch") -> Sequence[CopyRows | None]:
             moves = moves_of(stretch)
             return [
                 fold.bulk.add(stretch, moves) if fold.bulk.takes(stretch, moves) else None
@@ -318,26 +331,31 @@ class Shadow:
             ]
 
         left: list[Projection] = []
-        types = folded_types([fold.projection for fold in folds])
+        rests = {kind.TYPE for fold in folds for kind in fold.left_out}
+        types = {
+            kind.TYPE for fold in folds for kind in fold.projection.event_types - fold.left_out
+        }
 
-        def read(position: int) -> Coroutine[None, None, Stretch | None]:
-            return read_columns(self._reader, tenant_id, position, up_to, types, self._batch_events)
+        def read(position: int) -> Coroutine[None, None, Read | None]:
+            return read_stretch(
+                self._reader, tenant_id, position, up_to, types, rests, self._batch_events
+            )
 
-        async with aclosing(read_ahead(read, after)) as stretches:
-            async for stretch in stretches:
+        async with aclosing(read_ahead(read, after)) as reads:
+            async for stretch, events in reads:
                 folded = await asyncio.to_thread(work, stretch)
                 going_on: list[_Quick] = []
                 for fold, rows in zip(folds, folded, strict=True):
-                    key = tenant_id, fold.projection.name
                     if rows is not None:
-                        await queue.put(rows)
-                        self._positions[key] = stretch.last
+                        await queue.put(partial(copy_rows, schema=self.schema, rows=rows))
+                        if fold.rest is not None:
+                            await queue.put(self._folding(tenant_id, fold.rest, events))
+                        self._positions[tenant_id, fold.projection.name] = stretch.last
                     if rows is not None and fold.bulk.held <= HELD_ROWS_MAX:
                         going_on.append(fold)
                         continue
                     # From here on the tables are as the ordinary fold leaves them.
-                    await queue.put(fold.bulk.finish())
-                    self._unsettled.append((tenant_id, fold.bulk))
+                    await self._finish(tenant_id, fold, queue)
                     left.append(fold.projection)
                 self._tell(stretch.last - after)
                 after = stretch.last
@@ -346,9 +364,24 @@ class Shadow:
                     break
         return left
 
-    async def _copy(self, queue: "asyncio.Queue[CopyRows | None]") -> None:
-        while (rows := await queue.get()) is not None:
-            await copy_rows(self._writer, self.schema, rows)
+    async def _finish(self, tenant_id: int, fold: _Quick, queue: _Writes) -> None:
+        await queue.put(partial(copy_rows, schema=self.schema, rows=fold.bulk.finish()))
+        self._unsettled.append((tenant_id, fold.bulk))
+
+    def _folding(self, tenant_id: int, part: Part, events: list[RecordedEvent]) -> _Write:
+        """Return what folds those of the events that are the part's."""
+        mine = of_types(events, part.event_types)
+
+        async def fold(writer: Connection) -> None:
+            if mine:
+                await part.apply(writer, self.schema, tenant_id, mine)
+
+        return fold
+
+    async def _write(self, queue: _Writes) -> None:
+        writer = cast(Connection, SharedConnection(self._writer))
+        while (write := await queue.get()) is not None:
+            await write(writer)
 
     async def _fold_tenant(
         self,
@@ -381,7 +414,7 @@ class Shadow:
             )
 
             def read(position: int) -> Coroutine[None, None, Batch | None]:
-                return read_events(
+                return read_folded(
                     self._reader, tenant_id, position, last, types, self._batch_events
                 )
 
@@ -439,15 +472,3 @@ async def digests(
             for table in table_names(projections):
                 found[tenant_id, table] = await digest(connection, schema, table, tenant_id)
     return found
-
-
-_CONSTRAINTS: Final = """
-SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
-WHERE conrelid = $1::text::regclass AND contype IN ('p', 'u') ORDER BY contype
-"""
-
-_INDEXES: Final = """
-SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index i
-WHERE indrelid = $1::text::regclass
-  AND NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conindid = i.indexrelid)
-"""

@@ -12,11 +12,12 @@ order.
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Final, cast
+from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 import msgspec
 
 from ledger.domain.decision import RecordedEvent
+from projections.bulk import Part
 from projections.categories import Categories
 from projections.elsewhere import Elsewhere
 from projections.locations import Locations
@@ -31,6 +32,9 @@ from projections.suppliers import Suppliers
 from schemas.common import Event
 from schemas.order import OrderPlaced, OrderReturned
 from schemas.supplier import SupplierRegistered, SupplierRevised
+
+if TYPE_CHECKING:
+    from projections.star_stock_bulk import StarStockBulk
 
 PREFIX: Final = "star_"
 
@@ -93,8 +97,36 @@ def _renamed(text: str, schema: str) -> str:
     return known
 
 
-_PARTS: Final = (
-    StarStock(),
+class _Parts:
+    """Several parts as one: each folds the events of its own types."""
+
+    def __init__(self, *parts: "Copy | StarStock | StarCustomers | _Parts") -> None:
+        self._parts = parts
+        self.tables = {table: key for part in parts for table, key in part.tables.items()}
+        self.event_types = frozenset(kind for part in parts for kind in part.event_types)
+
+    def ddl(self, schema: str) -> str:
+        """Return the statements that create the tables."""
+        return "".join(part.ddl(schema) for part in self._parts)
+
+    async def apply(
+        self,
+        connection: Connection,
+        schema: str,
+        tenant_id: int,
+        events: Sequence[RecordedEvent],
+    ) -> None:
+        """Hand each part the events that it folds."""
+        batch = list(events)
+        for part in self._parts:
+            mine = of_types(batch, part.event_types)
+            if mine:
+                await part.apply(connection, schema, tenant_id, mine)
+
+
+# Of stock there are many events, of all else few.
+_STOCK: Final = StarStock()
+_REST: Final = _Parts(
     Copy(Products()),
     Copy(Locations()),
     Copy(Categories()),
@@ -109,6 +141,7 @@ _PARTS: Final = (
     ),
     Copy(PurchaseOrders()),
 )
+_WHOLE: Final = _Parts(_STOCK, _REST)
 
 
 class Star:
@@ -116,16 +149,20 @@ class Star:
 
     name: ClassVar[str] = "star"
     version: ClassVar[int] = 1
-    tables: ClassVar[Mapping[str, Sequence[str]]] = {
-        table: key for part in _PARTS for table, key in part.tables.items()
-    }
-    event_types: ClassVar[frozenset[type[Event]]] = frozenset(
-        kind for part in _PARTS for kind in part.event_types
-    )
+    tables: ClassVar[Mapping[str, Sequence[str]]] = _WHOLE.tables
+    event_types: ClassVar[frozenset[type[Event]]] = _WHOLE.event_types
+    rest: ClassVar[Part] = _REST
 
     def ddl(self, schema: str) -> str:
         """Return the statements that create the tables."""
-        return "".join(part.ddl(schema) for part in _PARTS)
+        return _WHOLE.ddl(schema)
+
+    def bulk_fold(self, tenant_id: int) -> "StarStockBulk":
+        """Return the quick way into the empty tables of stock; ``rest`` is all but these."""
+        # It takes a moment to load: only where it is needed.
+        from projections.star_stock_bulk import StarStockBulk
+
+        return StarStockBulk(tenant_id)
 
     async def apply(
         self,
@@ -135,8 +172,4 @@ class Star:
         events: Sequence[RecordedEvent],
     ) -> None:
         """Hand each part the events that it folds."""
-        batch = list(events)
-        for part in _PARTS:
-            mine = of_types(batch, part.event_types)
-            if mine:
-                await part.apply(connection, schema, tenant_id, mine)
+        await _WHOLE.apply(connection, schema, tenant_id, events)

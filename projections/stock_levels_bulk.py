@@ -23,10 +23,12 @@ from projections.binary_copy import (
     nulls,
     or_null,
 )
-from projections.bulk import Copied, CopyRows, text_field, text_rows
+from projections.bulk import Copied, CopyRows, instant_field, text_field, text_rows
 from projections.log_columns import Ints, Stretch
 from projections.moves import (
     ACCOUNTS,
+    MILLIONTHS,
+    MILLIONTHS_MAX,
     NO_POSITION,
     Moves,
     Slots,
@@ -46,11 +48,11 @@ from schemas.stock import (
     StockReserved,
 )
 
-_RESERVED: Final = len(ACCOUNTS)
-_MOVEMENTS: Final = _RESERVED + 1
-_VERSION: Final = _RESERVED + 2
-_POSITION: Final = _RESERVED + 3
-_WIDTH: Final = _POSITION + 1
+RESERVED: Final = len(ACCOUNTS)
+MOVEMENTS: Final = RESERVED + 1
+_VERSION: Final = RESERVED + 2
+POSITION: Final = RESERVED + 3
+_WIDTH: Final = POSITION + 1
 _STOCK: Final[frozenset[type[Event]]] = frozenset(get_args(StockEvent))
 _CLAIMING: Final[frozenset[type[Event]]] = frozenset(
     {StockReserved, ReservationExtended, ReservationReleased, StockIssued}
@@ -72,41 +74,43 @@ class _Hold(msgspec.Struct):
     position: int
 
 
-class StockLevelsBulk:
-    """One tenant's levels and open holds; movements are given out as they are met."""
+class Levels:
+    """One tenant's levels and open holds, in memory."""
 
     def __init__(self, tenant_id: int) -> None:
         self._tenant_id = tenant_id
         self._slots = Slots()
         self._levels = Sums(_WIDTH)
         self._holds: dict[tuple[int, int, str], _Hold] = {}
-        self._reversed: list[int] = []
-        self._reversed_by: list[int] = []
         self._total = Total()
+        self._claimed = 0.0
 
     @property
     def held(self) -> int:
         """How many rows are kept in memory."""
-        return len(self._slots.pairs) + len(self._holds) + len(self._reversed)
+        return len(self._slots.pairs) + len(self._holds)
 
     def takes(self, stretch: Stretch, moves: Moves) -> bool:
-        """Tell whether every balance would still be held exactly."""
-        return self._total.takes(moves)
+        """Tell whether every balance would still be held exactly, and what is reserved."""
+        claimed = self._claimed + _claimed(stretch)
+        return self._total.takes(moves) and claimed * MILLIONTHS < MILLIONTHS_MAX
 
-    def add(self, stretch: Stretch, moves: Moves) -> CopyRows:
-        """Fold the next events; return their movements."""
+    def _follow(self, stretch: Stretch, moves: Moves) -> tuple[Ints, Ints]:
+        """Fold all but the balances of accounts.
+
+        Return what these change by, in order, each with the index of its balance in `_balances`.
+        """
         self._total.add(moves)
+        self._claimed += _claimed(stretch)
         self._touch(stretch)
         self._claim(stretch)
-        if not len(moves.positions):
-            return {}
         own = self._slots.of(moves.products, moves.locations)
         sources = _slots_at(self._slots, moves, moves.from_places, own)
         targets = _slots_at(self._slots, moves, moves.to_places, own)
         levels = self._levels.reach(len(self._slots.pairs))
-        np.add.at(levels[:, _MOVEMENTS], own, 1)
+        np.add.at(levels[:, MOVEMENTS], own, 1)
         for slots in (sources, targets):
-            np.maximum.at(levels[:, _POSITION], slots, moves.positions)
+            np.maximum.at(levels[:, POSITION], slots, moves.positions)
         # What leaves and what arrives, in turn, each by its place and account.
         keys = np.empty(2 * len(own), np.int64)
         keys[0::2] = sources * _WIDTH + moves.from_accounts
@@ -114,29 +118,12 @@ class StockLevelsBulk:
         changes = np.empty(2 * len(own), np.int64)
         changes[0::2] = -moves.quantities
         changes[1::2] = moves.quantities
-        balances = running(levels.reshape(-1), keys, changes)
-        undoing = moves.reverses != NO_POSITION
-        self._reversed += moves.reverses[undoing].tolist()
-        self._reversed_by += moves.positions[undoing].tolist()
-        rows = binary_rows(
-            integer(self._tenant_id),
-            bigints(moves.positions),
-            bigints(moves.products),
-            bigints(moves.locations),
-            names(moves.type_names, moves.types),
-            names(ACCOUNTS, moves.from_accounts),
-            bigints(moves.from_places),
-            names(ACCOUNTS, moves.to_accounts),
-            bigints(moves.to_places),
-            decimals(moves.quantities),
-            decimals(balances[0::2]),
-            decimals(balances[1::2]),
-            instants(moves.effective),
-            instants(moves.recorded),
-            or_null(bigints(moves.reverses), ~undoing),
-            nulls(),
-        )
-        return {"movement": Copied(rows)}
+        return keys, changes
+
+    @property
+    def _balances(self) -> Ints:
+        """All levels' figures, one level's after the other's."""
+        return self._levels.rows.reshape(-1)
 
     def _touch(self, stretch: Stretch) -> None:
         """Have the levels that events are of, with the last version and position."""
@@ -147,7 +134,7 @@ class StockLevelsBulk:
             own = self._slots.of(products, locations)
             levels = self._levels.reach(len(self._slots.pairs))
             np.maximum.at(levels[:, _VERSION], own, column.versions)
-            np.maximum.at(levels[:, _POSITION], own, column.positions)
+            np.maximum.at(levels[:, POSITION], own, column.positions)
 
     def _claim(self, stretch: Stretch) -> None:
         """Follow the holds, event by event: there are few, and each has a name."""
@@ -175,7 +162,7 @@ class StockLevelsBulk:
             change = claim[1]
             own = self._slots.slot(key[:2])
             levels = self._levels.reach(len(self._slots.pairs))
-            levels[own, _RESERVED] += one_in_millionths(change)
+            levels[own, RESERVED] += one_in_millionths(change)
             if isinstance(event, StockReserved):
                 self._holds[key] = _Hold(
                     change, change, event.owner, event.expires_at, instant(recorded), position
@@ -184,6 +171,49 @@ class StockLevelsBulk:
                 hold.left += change
                 if hold.left <= 0:
                     del self._holds[key]
+
+
+class StockLevelsBulk(Levels):
+    """One tenant's levels and open holds; movements are given out as they are met."""
+
+    def __init__(self, tenant_id: int) -> None:
+        super().__init__(tenant_id)
+        self._reversed: list[int] = []
+        self._reversed_by: list[int] = []
+
+    @property
+    def held(self) -> int:
+        """How many rows are kept in memory."""
+        return super().held + len(self._reversed)
+
+    def add(self, stretch: Stretch, moves: Moves) -> CopyRows:
+        """Fold the next events; return their movements."""
+        keys, changes = self._follow(stretch, moves)
+        if not len(keys):
+            return {}
+        balances = running(self._balances, keys, changes)
+        undoing = moves.reverses != NO_POSITION
+        self._reversed += moves.reverses[undoing].tolist()
+        self._reversed_by += moves.positions[undoing].tolist()
+        rows = binary_rows(
+            integer(self._tenant_id),
+            bigints(moves.positions),
+            bigints(moves.products),
+            bigints(moves.locations),
+            names(moves.type_names, moves.types),
+            names(ACCOUNTS, moves.from_accounts),
+            bigints(moves.from_places),
+            names(ACCOUNTS, moves.to_accounts),
+            bigints(moves.to_places),
+            decimals(moves.quantities),
+            decimals(balances[0::2]),
+            decimals(balances[1::2]),
+            instants(moves.effective),
+            instants(moves.recorded),
+            or_null(bigints(moves.reverses), ~undoing),
+            nulls(),
+        )
+        return {"movement": Copied(rows)}
 
     def finish(self) -> CopyRows:
         """Return the levels and the holds."""
@@ -197,7 +227,7 @@ class StockLevelsBulk:
             holds.append(
                 f"{self._tenant_id}\t{product_id}\t{location_id}\t{text_field(name)}\t"
                 f"{hold.reserved}\t{hold.left}\t{text_field(hold.owner)}\t"
-                f"{_instant(expires_at)}\t{_instant(hold.created_at)}\t{hold.position}\n"
+                f"{instant_field(expires_at)}\t{instant_field(hold.created_at)}\t{hold.position}\n"
             )
         return {"stock_level": self._level_rows(expiries), "reservation": text_rows(holds)}
 
@@ -213,9 +243,9 @@ class StockLevelsBulk:
             integer(self._tenant_id),
             bigints(products),
             bigints(locations),
-            *(decimals(levels[:, sums]) for sums in range(_RESERVED + 1)),
+            *(decimals(levels[:, sums]) for sums in range(RESERVED + 1)),
             or_null(instants(expiring), never),
-            *(bigints(levels[:, count]) for count in (_MOVEMENTS, _VERSION, _POSITION)),
+            *(bigints(levels[:, count]) for count in (MOVEMENTS, _VERSION, POSITION)),
         )
         return Copied(rows)
 
@@ -224,6 +254,12 @@ class StockLevelsBulk:
         if self._reversed:
             statement = _MARK_REVERSED.replace("{schema}", schema)
             await connection.execute(statement, self._tenant_id, self._reversed, self._reversed_by)
+
+
+def _claimed(stretch: Stretch) -> float:
+    """Return how many units were reserved in all; nothing that is reserved comes to more."""
+    columns = stretch.of({StockReserved})
+    return sum(float(event.quantity) for column in columns for event in column.events)
 
 
 def _slots_at(slots: Slots, moves: Moves, places: Ints, own: Ints) -> Ints:
@@ -256,7 +292,3 @@ def running(balances: Ints, keys: Ints, changes: Ints) -> Ints:
 
 def _first(claim: tuple[int, Any, int]) -> int:
     return claim[0]
-
-
-def _instant(at: datetime | None) -> str:
-    return r"\N" if at is None else at.isoformat()
