@@ -5,7 +5,7 @@ is kept here as facts, each under a kind and a key, and as figures of stock; bot
 event's position. So a message is the same whenever it is made.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, Final, NamedTuple
@@ -87,11 +87,17 @@ class WebhookFold:
     ) -> None:
         self.facts = dict(facts)
         self.figures = figures
+        self._places: dict[int, list[Place]] | None = None
         self.changed: set[FactKey] = set()
         self.messages: list[Message] = []
         self._recorded: RecordedEvent | None = None
         self._interests: frozenset[Interest] = frozenset()
         self._n = 0
+
+    def go_on(self, figures: Mapping[Place, Figures]) -> None:
+        """Take the figures that the next events change or tell, as they are before them."""
+        self.figures = figures
+        self._places = None
 
     def add(
         self,
@@ -188,12 +194,21 @@ class WebhookFold:
         after = _level(fact)
         if before == after or ("standard", "stock.low") not in self._interests:
             return
-        for place, figures in sorted(self.figures.items()):
-            if place[0] != product_id or not figures.changes:
+        for place in self._places_of(product_id):
+            figures = self.figures[place]
+            if not figures.changes:
                 continue
             available = figures.available
             if not _is_low(available, before) and _is_low(available, after):
                 self._tell_low(place)
+
+    def _places_of(self, product_id: int) -> Sequence[Place]:
+        """Return the places of a product whose figures are at hand, in order."""
+        if self._places is None:
+            self._places = {}
+            for place in sorted(self.figures):
+                self._places.setdefault(place[0], []).append(place)
+        return self._places.get(product_id, ())
 
     # --- messages ---------------------------------------------------------------------------
 

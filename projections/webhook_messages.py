@@ -9,7 +9,7 @@ be sent again at any time.
 
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, ClassVar, Final, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast, get_args
 
 import msgspec
 
@@ -51,6 +51,9 @@ from schemas.order import (
 from schemas.product import ProductEvent, ProductRegistered, ProductRevised
 from schemas.purchase import PurchaseOrderCreated, PurchaseOrderReceived
 from schemas.stock import ReservationExtended, StockEvent, TransferExpected
+
+if TYPE_CHECKING:
+    from projections.webhook_messages_bulk import WebhookMessagesBulk
 
 _STOCK = Columns(
     "product_id bigint",
@@ -130,7 +133,7 @@ _SQL = Statements(
     """,
 )
 
-_STOCK_EVENTS: Final[frozenset[type[Event]]] = frozenset(get_args(StockEvent))
+STOCK_EVENTS: Final[frozenset[type[Event]]] = frozenset(get_args(StockEvent))
 _Any = Any
 """An event whose type the fold looks at."""
 
@@ -139,7 +142,7 @@ class WebhookMessages:
     """Folds what webhooks tell of, and who is told."""
 
     name: ClassVar[str] = "webhook_messages"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tables: ClassVar[Mapping[str, Sequence[str]]] = {
         "webhook_message": ("tenant_id", "position", "n"),
         "webhook_subscription": ("tenant_id", "endpoint_id", "from_position"),
@@ -184,6 +187,13 @@ class WebhookMessages:
             + _FACT.create(schema, "webhook_fact", tables["webhook_fact"])
         )
 
+    def bulk_fold(self, tenant_id: int) -> "WebhookMessagesBulk":
+        """Return the quick way into empty tables."""
+        # It takes a moment to load: only where it is needed.
+        from projections.webhook_messages_bulk import WebhookMessagesBulk
+
+        return WebhookMessagesBulk(tenant_id)
+
     async def apply(
         self,
         connection: Connection,
@@ -200,7 +210,7 @@ class WebhookMessages:
         stock: dict[int, Mapping[Place, Change]] = {}
         sums: dict[Place, list[Any]] = {}
         for recorded in events:
-            if type(recorded.event) in _STOCK_EVENTS:
+            if type(recorded.event) in STOCK_EVENTS:
                 add_changes(sums, recorded.event)
                 if interested:
                     stock[recorded.position] = changes_of(recorded.event)
@@ -215,12 +225,12 @@ class WebhookMessages:
             if revised:
                 after += await connection.fetch(sql["places"], tenant_id, list(revised))
             figures = _before(after, sums)
-        facts = await _load_facts(connection, sql, tenant_id, events, stock)
+        facts = await _load_facts(connection, sql, tenant_id, events, stock, figures)
         fold = WebhookFold(facts, figures)
         for recorded in events:
             if type(recorded.event) in SUBSCRIPTION_EVENTS:
                 subscriptions.add(recorded)
-            elif type(recorded.event) not in _STOCK_EVENTS:
+            elif type(recorded.event) not in STOCK_EVENTS:
                 fold.add(recorded, {}, subscriptions.interests)
             elif interested and (changes := stock[recorded.position]):
                 fold.add(recorded, changes, subscriptions.interests)
@@ -261,14 +271,19 @@ async def _load_facts(
     tenant_id: int,
     events: Sequence[RecordedEvent],
     stock: Mapping[int, Mapping[Place, Change]],
+    places: Iterable[Place],
 ) -> dict[FactKey, Fact | None]:
-    """Return the facts that the events change, and those that their messages tell."""
-    keys: dict[FactKey, None] = {}
+    """Return the facts that the events change, and those that their messages tell.
+
+    ``places`` are all those of which the figures are at hand.
+    """
+    # A reorder level that is raised tells of places that no event of the batch is of.
+    keys: dict[FactKey, None] = {("location", str(location_id)): None for _, location_id in places}
     for recorded in events:
-        if type(recorded.event) in _STOCK_EVENTS:
-            places = stock.get(recorded.position) if stock else None
-            if places:
-                keys.update(dict.fromkeys(facts_told(recorded.event, places)))
+        if type(recorded.event) in STOCK_EVENTS:
+            changed = stock.get(recorded.position) if stock else None
+            if changed:
+                keys.update(dict.fromkeys(facts_told(recorded.event, changed)))
         else:
             keys.update(dict.fromkeys(facts_changed(recorded.event)))
             keys.update(dict.fromkeys(facts_told(recorded.event, ())))
