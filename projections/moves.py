@@ -22,7 +22,9 @@ MILLIONTHS: Final = 1_000_000
 MILLIONTHS_MAX: Final = 9e18
 """What the sums of a column may come to: a little less than 64 bits hold."""
 NO_POSITION: Final = 0
-_WHOLE_MAX: Final = 2**62
+_UNKNOWN: Final = -1
+_KNOWN_MAX: Final = 4_000_000
+"""How many pairs a table of slots may have a place for, each of eight bytes."""
 
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -177,23 +179,48 @@ class Slots:
     def __init__(self) -> None:
         self.pairs: list[tuple[int, int]] = []
         self._slots: dict[tuple[int, int], int] = {}
+        # The slots of pairs as ids usually make them up: small numbers, of a small range.
+        self._known = np.full((0, 0), _UNKNOWN)
+        self._least = 0
 
     def of(self, first: Ints, second: Ints) -> Ints:
         """Return the slot of each pair."""
         if not len(first):
             return _NONE
         least, most = int(second.min()), int(second.max())
-        width = most - least + 1
-        if int(np.abs(first).max()) < _WHOLE_MAX // width:
-            # One number for both: sorting is what takes time here.
-            met, which = np.unique(first * width + (second - least), return_inverse=True)
-            firsts, seconds = met // width, met % width + least
-        else:
-            distinct_first, which_first = np.unique(first, return_inverse=True)
-            distinct_second, which_second = np.unique(second, return_inverse=True)
-            width = len(distinct_second)
-            met, which = np.unique(which_first * width + which_second, return_inverse=True)
-            firsts, seconds = distinct_first[met // width], distinct_second[met % width]
+        if int(first.min()) < 0 or not self._reaches(int(first.max()), least, most):
+            return self._met(first, second)
+        seconds = second - self._least
+        found = self._known[first, seconds]
+        unknown = np.flatnonzero(found == _UNKNOWN)
+        if len(unknown):
+            found[unknown] = self._met(first[unknown], second[unknown])
+            self._known[first[unknown], seconds[unknown]] = found[unknown]
+        return found
+
+    def _reaches(self, highest: int, least: int, most: int) -> bool:
+        """Have the table of known slots reach so far, if it may become as large."""
+        rows, width = self._known.shape
+        if highest < rows and self._least <= least and most < self._least + width:
+            return True
+        if width:
+            least, most = min(least, self._least), max(most, self._least + width - 1)
+        # Twice as long as it must be now: ids grow.
+        size = max(2 * (highest + 1), rows), most - least + 1
+        if size[0] * size[1] > _KNOWN_MAX:
+            return False
+        known = np.full(size, _UNKNOWN)
+        known[:rows, self._least - least :][:, :width] = self._known
+        self._known, self._least = known, least
+        return True
+
+    def _met(self, first: Ints, second: Ints) -> Ints:
+        """Return the slot of each pair, those of new ones among them."""
+        distinct_first, which_first = np.unique(first, return_inverse=True)
+        distinct_second, which_second = np.unique(second, return_inverse=True)
+        width = len(distinct_second)
+        met, which = np.unique(which_first * width + which_second, return_inverse=True)
+        firsts, seconds = distinct_first[met // width], distinct_second[met % width]
         pairs = zip(firsts.tolist(), seconds.tolist(), strict=True)
         return _numbers(map(self.slot, pairs))[which]
 

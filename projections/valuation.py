@@ -20,7 +20,7 @@ imported is older than its catalogue.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Final, get_args
+from typing import TYPE_CHECKING, ClassVar, Final, get_args
 
 from ledger.domain.decision import RecordedEvent
 from projections.projection import BALANCE, QUANTITY, Columns, Connection
@@ -31,6 +31,9 @@ from schemas.common import Event
 from schemas.location import LocationOpened, LocationRevised
 from schemas.product import ProductRegistered, ProductRevised
 from schemas.stock import StockEvent
+
+if TYPE_CHECKING:
+    from projections.valuation_bulk import ValuationBulk
 
 COST: Final = "numeric(48,6)"
 """A sum of quantities times unit costs: a billion of the largest fit."""
@@ -149,6 +152,13 @@ class Valuation:
             CREATE INDEX ON {schema}.cost_movement (tenant_id, product_id, reference_key)
                 WHERE reference_key IS NOT NULL;
         """
+
+    def bulk_fold(self, tenant_id: int) -> "ValuationBulk":
+        """Return the quick way into empty tables."""
+        # It takes a moment to load: only where it is needed.
+        from projections.valuation_bulk import ValuationBulk
+
+        return ValuationBulk(tenant_id)
 
     async def apply(
         self,

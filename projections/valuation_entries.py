@@ -25,14 +25,14 @@ REVERSAL: Final = "reversal"
 NO_PLACE: Final = 0
 """The location of what is of a product everywhere."""
 
-_OWNED: Final = {"unrestricted": ON_HAND, "quarantine": ON_HAND, "in_transit": IN_TRANSIT}
-_COMES_IN: Final = {
+OWNED: Final = {"unrestricted": ON_HAND, "quarantine": ON_HAND, "in_transit": IN_TRANSIT}
+COMES_IN: Final = {
     "supplier": "receipt",
     "customer": "return",
     "adjustment": "found",
     "loss": "found",
 }
-_GOES_OUT: Final = {
+GOES_OUT: Final = {
     "supplier": "supplier_return",
     "customer": "sale",
     "adjustment": "missed",
@@ -124,13 +124,13 @@ class EventReader:
     def _with_goods(self, recorded: RecordedEvent, leg: Leg) -> Entry | None:
         event: Any = recorded.event
         from_account, from_place, to_account, to_place, amount = leg
-        source, target = _OWNED.get(from_account), _OWNED.get(to_account)
+        source, target = OWNED.get(from_account), OWNED.get(to_account)
         if source is None:
             if target is None:
                 return None
-            location_id, kind, account = to_place, _COMES_IN[from_account], target
+            location_id, kind, account = to_place, COMES_IN[from_account], target
         elif target is None:
-            location_id, kind, account = from_place, _GOES_OUT[to_account], source
+            location_id, kind, account = from_place, GOES_OUT[to_account], source
         else:
             if source != target or from_place != to_place:
                 self._transfer(recorded, leg, source, target)
@@ -152,13 +152,13 @@ class EventReader:
                     entry.basis = "stated"
                 elif kind == "return":
                     if event.returns is not None:
-                        entry.reference_key = _key(event.returns)
+                        entry.reference_key = reference_key(event.returns)
                     entry.waits = True
                 else:
                     entry.basis = "present"
             case StockIssued():
                 if kind == "sale" and event.reference is not None:
-                    entry.reference_key = _key(event.reference)
+                    entry.reference_key = reference_key(event.reference)
             case _ if kind in INBOUND:
                 entry.basis = "present"
             case _:
@@ -186,7 +186,7 @@ def millionths(value: Decimal) -> int:
     return int(value.scaleb(6))
 
 
-def _key(reference: str) -> int:
+def reference_key(reference: str) -> int:
     """Return a reference as a number; that two of a product are one is a chance in 2^64."""
     digest = blake2b(reference.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
