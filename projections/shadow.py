@@ -7,6 +7,7 @@ projection is folded in the ordinary way beside it, stretch by stretch.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import (
     AsyncGenerator,
     Awaitable,
@@ -91,16 +92,14 @@ async def shadow_schemas(writer: Connection, *, wait: bool = False) -> AsyncGene
     try:
         await _drop(writer)
         await writer.execute(
-            "SET synchronous_commit = off; SET maintenance_work_mem = '128MB';"
+            "SET synchronous_commit = off;"
             + "".join(f"CREATE SCHEMA {schema};" for schema in _SCHEMAS)
         )
         yield
     finally:
         if not writer.is_closed():
             await _drop(writer)
-            await writer.execute(
-                "RESET synchronous_commit; RESET maintenance_work_mem; RESET ledger.tenant"
-            )
+            await writer.execute("RESET synchronous_commit; RESET ledger.tenant")
             await writer.execute("SELECT pg_advisory_unlock(hashtext($1))", SHADOW)
 
 
@@ -184,18 +183,33 @@ class Shadow:
             rest = rest_of(projection)
             if self._quick and isinstance(projection, Bulk):
                 self._keys[projection.name] = [
-                    statement
+                    ";".join(await lay_bare(self._writer, self.schema, table))
                     for table in projection.tables
                     if rest is None or table not in rest.tables
-                    for statement in await lay_bare(self._writer, self.schema, table)
                 ]
         self._has_begun = True
 
-    async def _complete(self, writer: Connection, projection: Projection) -> None:
-        """Give a projection's tables their keys and protection, if they have not got them."""
-        statements = self._keys.pop(projection.name, None)
-        if statements is not None:
-            await writer.execute(";".join(statements))
+    async def _complete(self, projections: Iterable[Projection]) -> None:
+        """Give projections' tables their keys and protection, those that have not got them."""
+        await self._maintain(
+            statements for p in projections for statements in self._keys.pop(p.name, ())
+        )
+
+    async def _maintain(self, jobs: Iterable[str]) -> None:
+        """Run statements that concern a table each, on the reader too where that is idle."""
+        waiting = deque(jobs)
+
+        async def work(connection: Connection) -> None:
+            while waiting:
+                job = waiting.popleft()
+                async with connection.transaction():
+                    await connection.execute("SET LOCAL maintenance_work_mem = '128MB'")
+                    await connection.execute(job)
+
+        async with _together() as tasks:
+            tasks.create_task(work(self._writer))
+            if not self._reader.is_in_transaction():
+                tasks.create_task(work(self._reader))
 
     async def catch_up(self, aim: Aim) -> None:
         """Fold up to the targets, and again up to where they are then, until little is missing."""
@@ -233,8 +247,7 @@ class Shadow:
                 if slow:
                     await self._fold_tenant(tenant_id, first, last, targets, slow)
                 folded += last - first
-        for projection in self.projections:
-            await self._complete(self._writer, projection)
+        await self._complete(self.projections)
         for tenant_id, fold in self._unsettled:
             await self._set_tenant(tenant_id)
             await fold.settle(self._writer, self.schema)
@@ -255,8 +268,9 @@ class Shadow:
 
     async def analyse(self) -> None:
         """Let the planner know the tables; it plans by what they hold from the first query on."""
-        for table in table_names(self.projections):
-            await self._writer.execute(f"ANALYZE {self.schema}.{table}")
+        await self._maintain(
+            f"ANALYZE {self.schema}.{table}" for table in table_names(self.projections)
+        )
 
     async def _fold_quickly(
         self,
@@ -396,8 +410,7 @@ class Shadow:
         They share the writer, one statement at a time: while the database works on one
         projection's, the others' next batches are read and added up.
         """
-        for projection in projections:
-            await self._complete(self._writer, projection)
+        await self._complete(projections)
         await self._set_tenant(tenant_id)
         writer = cast(Connection, SharedConnection(self._writer))
         queues: list[asyncio.Queue[Batch | None]] = []
