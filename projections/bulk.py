@@ -9,7 +9,7 @@ ends, and digests prove that the rows are the same.
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 from ledger.domain.decision import RecordedEvent
 from projections.projection import Connection
@@ -148,6 +148,18 @@ _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "
 def text_rows(rows: Iterable[str]) -> Copied:
     """Return rows, each a line of fields with a tab between, in COPY's text format."""
     return Copied("".join(rows).encode(), "text")
+
+
+def text_row(*values: Any) -> str:
+    """Return a row of COPY's text format: of numbers, texts, truths, dates, times and nulls."""
+    return "\t".join(map(_field, values)) + "\n"
+
+
+def _field(value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return text_field(value)
+    # Of all of these PostgreSQL reads what Python writes.
+    return str(value)
 
 
 def text_field(value: str | None) -> str:

@@ -4,12 +4,15 @@ PostgreSQL joins a batch's values by column, and by type of event; so there is n
 an event's place and times, and its type's events are decoded in one go.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ledger.domain.decision import RecordedEvent
 from ledger.mapper import EVENT_TYPES, decode_events
 from projections.log_reading import BATCH_BYTES_MAX, decode_rows
 from projections.projection import Connection
@@ -50,6 +53,10 @@ WHERE tenant_id = $1 AND position > $2 AND position <= $3 AND type = ANY ($4::te
 """
 
 
+EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
 class Column(NamedTuple):
     """Events of one type, in no order, each with its place and times at the same index.
 
@@ -73,6 +80,31 @@ class Stretch(NamedTuple):
     def of(self, kinds: Collection[type[Event]]) -> list[Column]:
         """Return the columns of some types."""
         return [column for column in self.columns if column.kind in kinds]
+
+    def in_order(
+        self, kinds: Collection[type[Event]], rows: Callable[[Column], Ints | None]
+    ) -> list[RecordedEvent]:
+        """Return the events of some types by position, one by one: of each column some rows.
+
+        ``rows`` says which, by their indices, or None for all. Streams are left empty.
+        """
+        found: list[RecordedEvent] = []
+        for column in self.of(kinds):
+            events, placed = column.events, column[2:]
+            chosen = rows(column)
+            if chosen is not None:
+                events = [events[index] for index in chosen.tolist()]
+                placed = [values[chosen] for values in placed]
+            positions, versions, effective, recorded = (values.tolist() for values in placed)
+            for position, version, event, then, at in zip(
+                positions, versions, events, effective, recorded, strict=True
+            ):
+                recorded_at = instant(at)
+                effective_at = recorded_at if then == at else instant(then)
+                found.append(RecordedEvent(position, "", version, event, effective_at, recorded_at))
+        # One position has one event.
+        found.sort(key=attrgetter("position"))
+        return found
 
 
 async def read_columns(
@@ -114,3 +146,13 @@ async def read_columns(
 def _ints(sent: bytes) -> Ints:
     """Return numbers as PostgreSQL sends them, one after the other."""
     return np.frombuffer(sent, ">i8").astype(np.int64)
+
+
+def instant(time: int) -> datetime:
+    """Return microseconds since 2000 as a time."""
+    return EPOCH + timedelta(microseconds=int(time))
+
+
+def microseconds(at: datetime) -> int:
+    """Return a time in microseconds since 2000."""
+    return (at - EPOCH) // _MICROSECOND

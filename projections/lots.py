@@ -7,7 +7,7 @@ the shelf, blocked, and on its way there. What is of no known lot is in `stock_l
 from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
 from asyncpg import Record
@@ -16,7 +16,7 @@ from ledger.domain.decision import RecordedEvent
 from ledger.domain.movements import IN_TRANSIT, QUARANTINE, UNRESTRICTED, legs
 from projections.projection import BALANCE, Columns, Connection, Statements, rows_as_json
 from schemas.common import Event
-from schemas.lot import LotRegistered, LotRevised
+from schemas.lot import LotEvent, LotRegistered, LotRevised
 from schemas.stock import (
     CountVarianceRevised,
     MovementReversed,
@@ -30,6 +30,9 @@ from schemas.stock import (
     TransferReceived,
     TransferShipped,
 )
+
+if TYPE_CHECKING:
+    from projections.lots_bulk import LotsBulk
 
 _LOT = Columns(
     "lot_id bigint",
@@ -52,6 +55,11 @@ _LEVEL = Columns(
     f"in_transit {BALANCE}",
     "position bigint",
 )
+Facts = dict[int, dict[str, Any]]
+"""By lot, its row."""
+Levels = dict[tuple[int, int], list[Any]]
+"""By lot and location, what there is unrestricted, in quarantine and in transit, and since when."""
+FACTS: Final = tuple(_LOT.names)
 _INDEX: Final = {UNRESTRICTED: 0, QUARANTINE: 1, IN_TRANSIT: 2}
 
 _SQL = Statements(
@@ -99,6 +107,13 @@ class Lots:
         }
     )
 
+    def bulk_fold(self, tenant_id: int) -> "LotsBulk":
+        """Return a quick fold, from a tenant's first event on."""
+        # Loaded only where it is needed: it takes a moment, and some memory.
+        from projections.lots_bulk import LotsBulk
+
+        return LotsBulk(tenant_id)
+
     def ddl(self, schema: str) -> str:
         """Return the statements that create the tables; lots are looked for by product."""
         return (
@@ -115,20 +130,14 @@ class Lots:
         events: Sequence[RecordedEvent],
     ) -> None:
         """Write lots as they are said to be, and add up what moved."""
-        lots: dict[int, dict[str, Any]] = {}
-        levels: dict[tuple[int, int], list[Any]] = {}
+        lots: Facts = {}
+        levels: Levels = {}
         for recorded in events:
             event: Any = recorded.event
             if isinstance(event, LotRegistered | LotRevised):
-                before = lots.get(event.lot_id)
-                lots[event.lot_id] = {
-                    **msgspec.structs.asdict(event),
-                    "created_at": before["created_at"] if before else recorded.recorded_at,
-                    "version": recorded.version,
-                    "position": recorded.position,
-                }
+                state_lot(lots, recorded, event)
             elif event.lots:
-                _add(levels, recorded)
+                add_lots(levels, recorded)
         sql = _SQL.of(schema)
         if lots:
             await connection.execute(sql["state"], tenant_id, rows_as_json(lots.values()))
@@ -149,7 +158,18 @@ class Lots:
             await connection.execute(sql["add"], tenant_id, rows_as_json(rows))
 
 
-def _add(levels: dict[tuple[int, int], list[Any]], recorded: RecordedEvent) -> None:
+def state_lot(lots: Facts, recorded: RecordedEvent, event: LotEvent) -> None:
+    """Take in what is said of a lot."""
+    before = lots.get(event.lot_id)
+    lots[event.lot_id] = {
+        **msgspec.structs.asdict(event),
+        "created_at": before["created_at"] if before else recorded.recorded_at,
+        "version": recorded.version,
+        "position": recorded.position,
+    }
+
+
+def add_lots(levels: Levels, recorded: RecordedEvent) -> None:
     """Add what an event moves of its lots to the levels at both of its ends."""
     event: Any = recorded.event
     leg = legs(event)

@@ -1,7 +1,6 @@
 """Movements in columns: what each event of a stretch of the log moves."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, get_args
@@ -26,8 +25,6 @@ _UNKNOWN: Final = -1
 _KNOWN_MAX: Final = 4_000_000
 """How many pairs a table of slots may have a place for, each of eight bytes."""
 
-EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _QUANTITY: Final = pa.decimal128(18, 6)
 
 
@@ -146,16 +143,6 @@ def in_millionths(quantities: Sequence[Decimal]) -> Ints:
 def one_in_millionths(quantity: Decimal) -> int:
     """Return a quantity, of the bounds of invariant I7, in millionths."""
     return int(quantity * MILLIONTHS)
-
-
-def instant(time: int) -> datetime:
-    """Return microseconds since 2000 as a time."""
-    return EPOCH + timedelta(microseconds=int(time))
-
-
-def microseconds(at: datetime) -> int:
-    """Return a time in microseconds since 2000."""
-    return (at - EPOCH) // _MICROSECOND
 
 
 class Total:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date
 from decimal import Context, Decimal, localcontext
 from functools import lru_cache
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from ledger.domain.decision import RecordedEvent
@@ -29,6 +29,9 @@ from projections.projection import (
 from schemas.common import Event
 from schemas.location import LocationOpened, LocationRevised
 from schemas.stock import MovementReversed, StockIssued, StockReceived
+
+if TYPE_CHECKING:
+    from projections.sales_bulk import SalesBulk
 
 AMOUNT: Final = "numeric(48,12)"
 """A sum of quantities times prices, to their last digit: a billion of the largest fit."""
@@ -55,7 +58,7 @@ _DAY = Columns(
 _PRICE = Columns("position bigint", f"unit_price {QUANTITY}")
 _ZONE = Columns("location_id bigint", "time_zone text")
 # Products of two decimals of 18 digits, and sums of a billion of them.
-_EXACT: Final = Context(prec=60)
+EXACT: Final = Context(prec=60)
 
 _SQL = Statements(
     zones="SELECT location_id, time_zone FROM {schema}.sales_zone WHERE tenant_id = $1",
@@ -99,6 +102,13 @@ class Sales:
         {StockIssued, StockReceived, MovementReversed, LocationOpened, LocationRevised}
     )
 
+    def bulk_fold(self, tenant_id: int) -> "SalesBulk":
+        """Return a quick fold, from a tenant's first event on."""
+        # Loaded only where it is needed: it takes a moment, and some memory.
+        from projections.sales_bulk import SalesBulk
+
+        return SalesBulk(tenant_id)
+
     def ddl(self, schema: str) -> str:
         """Return the statements that create the tables."""
         return (
@@ -122,13 +132,13 @@ class Sales:
         reversed_positions = [
             recorded.event.reversed_position
             for recorded in events
-            if isinstance(recorded.event, MovementReversed) and _is_sale(recorded.event)
+            if isinstance(recorded.event, MovementReversed) and is_sale(recorded.event)
         ]
         if reversed_positions:
             rows = await connection.fetch(sql["prices"], tenant_id, reversed_positions)
             prices = {row[0]: row[1] for row in rows}
-        with localcontext(_EXACT):
-            days, rezoned, priced = _add_up(events, zones, prices)
+        with localcontext(EXACT):
+            days, rezoned, priced = add_up(events, zones, prices)
         if rezoned:
             stated = [{"location_id": place, "time_zone": zones[place]} for place in rezoned]
             await connection.execute(sql["keep_zones"], tenant_id, rows_as_json(stated))
@@ -143,17 +153,18 @@ class Sales:
             await connection.execute(sql["add"], f"{{{text}}}")
 
 
-_Days = dict[tuple[date, int, int], list[Decimal | int]]
+Days = dict[tuple[date, int, int], list[Decimal | int]]
+"""By business day, product and place, the figures of a row."""
 
 
-def _add_up(
+def add_up(
     events: Sequence[RecordedEvent], zones: dict[int, str], prices: dict[int, Decimal]
-) -> tuple[_Days, set[int], list[tuple[int, Decimal]]]:
+) -> tuple[Days, set[int], list[tuple[int, Decimal]]]:
     """Return what a batch adds to each day, the places whose zone it states, and new prices.
 
     ``zones`` and ``prices`` are what was known before; both are brought up to date.
     """
-    days: _Days = {}
+    days: Days = {}
     rezoned: set[int] = set()
     priced: list[tuple[int, Decimal]] = []
     for recorded in events:
@@ -168,7 +179,7 @@ def _add_up(
                 prices[recorded.position] = price
                 priced.append((recorded.position, price))
         elif kind is MovementReversed:
-            if not _is_sale(event):
+            if not is_sale(event):
                 continue
             sold = event.from_account == CUSTOMER
             quantity, price = -event.quantity, prices.get(event.reversed_position)
@@ -195,7 +206,7 @@ def _add_up(
     return days, rezoned, priced
 
 
-def _is_sale(event: MovementReversed) -> bool:
+def is_sale(event: MovementReversed) -> bool:
     """Tell whether what was undone is a sale, or the return of one."""
     return CUSTOMER in (event.from_account, event.to_account)
 

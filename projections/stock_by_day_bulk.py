@@ -7,17 +7,8 @@ import numpy as np
 
 from projections.binary_copy import bigints, binary_rows, dates, decimals, integer
 from projections.bulk import Copied, CopyRows, text_field, text_rows
-from projections.log_columns import Ints, Stretch
-from projections.moves import (
-    ACCOUNT_NUMBERS,
-    ACCOUNTS,
-    EPOCH,
-    Moves,
-    Slots,
-    Sums,
-    Total,
-    instant,
-)
+from projections.log_columns import EPOCH, Ints, Stretch, instant
+from projections.moves import ACCOUNT_NUMBERS, ACCOUNTS, Moves, Slots, Sums, Total
 from projections.projection import Connection
 from projections.stock_by_day import (
     CHANGE,

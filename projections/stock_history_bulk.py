@@ -20,8 +20,8 @@ from projections.binary_copy import (
     smallints,
 )
 from projections.bulk import Copied, CopyRows, text_field, text_rows
-from projections.log_columns import Ints, Stretch
-from projections.moves import EPOCH, Moves, Slots, Sums, Total, fields_of
+from projections.log_columns import EPOCH, Ints, Stretch
+from projections.moves import Moves, Slots, Sums, Total, fields_of
 from projections.projection import Connection
 from projections.stock_history import Shape
 from projections.stock_history_chunks import (

@@ -24,7 +24,7 @@ from projections.binary_copy import (
     or_null,
 )
 from projections.bulk import Copied, CopyRows, instant_field, text_field, text_rows
-from projections.log_columns import Ints, Stretch
+from projections.log_columns import Ints, Stretch, instant, microseconds
 from projections.moves import (
     ACCOUNTS,
     MILLIONTHS,
@@ -34,8 +34,6 @@ from projections.moves import (
     Slots,
     Sums,
     Total,
-    instant,
-    microseconds,
     one_in_millionths,
 )
 from projections.projection import Connection

@@ -23,8 +23,8 @@ from projections.binary_copy import (
 )
 from projections.bulk import Copied, CopyRows, text_field, text_rows
 from projections.costing import MILLION
-from projections.log_columns import Ints, Stretch
-from projections.moves import ACCOUNT_NUMBERS, NO_POSITION, Moves, Total, instant
+from projections.log_columns import Ints, Stretch, instant
+from projections.moves import ACCOUNT_NUMBERS, NO_POSITION, Moves, Total
 from projections.projection import Connection
 from projections.valuation_columns import (
     BASES,

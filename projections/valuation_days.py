@@ -8,8 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from ledger.domain.books import day_in, is_zone
-from projections.log_columns import Ints, Stretch
-from projections.moves import EPOCH, instant
+from projections.log_columns import EPOCH, Ints, Stretch, instant
 from schemas.common import Event
 from schemas.location import LocationOpened, LocationRevised
 

@@ -4,19 +4,18 @@ Stock is added up in columns. Everything else is folded by `projections.webhook_
 facts at hand; events of stock go through it only where somebody is told of stock.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from math import floor
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 
-from ledger.domain.decision import RecordedEvent
 from ledger.domain.movements import MOVING, QUARANTINE, UNRESTRICTED, claim_of
 from projections.binary_copy import bigints, binary_rows, decimals, integer
 from projections.bulk import Copied, CopyRows, text_field, text_rows
-from projections.log_columns import Ints, Stretch
+from projections.log_columns import Column, Ints, Stretch
 from projections.moves import (
     ACCOUNTS,
     MILLIONTHS,
@@ -26,7 +25,6 @@ from projections.moves import (
     Sums,
     fields_of,
     in_millionths,
-    instant,
 )
 from projections.projection import Connection
 from projections.stock_levels_bulk import running
@@ -103,7 +101,13 @@ class WebhookMessagesBulk:
         told = self._told(stretch, changes, slots)
         self._fold.go_on(self._figures(told))
         self._add_up(changes, slots)
-        for recorded in _in_order(stretch, changes.positions[np.isin(slots, told)]):
+        positions = changes.positions[np.isin(slots, told)]
+
+        def telling(column: Column) -> Ints | None:
+            is_stock = column.kind in STOCK_EVENTS
+            return np.flatnonzero(np.isin(column.positions, positions)) if is_stock else None
+
+        for recorded in stretch.in_order(WebhookMessages.event_types, telling):
             kind = type(recorded.event)
             if kind in SUBSCRIPTION_EVENTS:
                 self._subscriptions.add(recorded)
@@ -282,31 +286,6 @@ def claimed(stretch: Stretch) -> Changes:
 
 def _joined(*changes: Changes) -> Changes:
     return Changes(*map(np.concatenate, zip(*changes, strict=True)))
-
-
-def _in_order(stretch: Stretch, of_stock: Ints) -> Iterator[RecordedEvent]:
-    """Yield the events that tell something, by position; of those of stock, those at positions.
-
-    Streams and versions are left empty: no message tells them.
-    """
-    found: list[tuple[int, Any, int, int]] = []
-    for column in stretch.of(WebhookMessages.event_types):
-        events, positions = column.events, column.positions
-        effective, recorded = column.effective, column.recorded
-        if column.kind in STOCK_EVENTS:
-            chosen = np.flatnonzero(np.isin(positions, of_stock))
-            events = [events[index] for index in chosen.tolist()]
-            positions, effective, recorded = positions[chosen], effective[chosen], recorded[chosen]
-        found += zip(positions.tolist(), events, effective.tolist(), recorded.tolist(), strict=True)
-    # One position has one event.
-    for position, event, effective_at, recorded_at in sorted(found, key=_position):
-        at = instant(recorded_at)
-        then = at if effective_at == recorded_at else instant(effective_at)
-        yield RecordedEvent(position, "", 0, event, then, at)
-
-
-def _position(placed: tuple[int, Any, int, int]) -> int:
-    return placed[0]
 
 
 def _decimal(millionths: int) -> Decimal:

@@ -23,7 +23,8 @@ from projections.binary_copy import (
     or_null,
     smallints,
 )
-from projections.moves import MILLIONTHS, instant
+from projections.log_columns import instant
+from projections.moves import MILLIONTHS
 
 NAMES = ["", "on_hand", "naïve ✓", "a\tb\\N\n"]
 MOST = 2**63 - 1

@@ -16,7 +16,7 @@ from ledger.domain.decision import RecordedEvent
 from ledger.store import Pool, tenant_transaction
 from projections.costing import MILLION, share
 from projections.following import catch_up
-from projections.moves import microseconds
+from projections.log_columns import microseconds
 from projections.rebuild import Report
 from projections.shadow import SHADOW
 from projections.valuation import Valuation

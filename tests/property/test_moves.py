@@ -7,14 +7,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projections.moves import (
-    MILLIONTHS,
-    Slots,
-    in_millionths,
-    instant,
-    microseconds,
-    one_in_millionths,
-)
+from projections.log_columns import instant, microseconds
+from projections.moves import MILLIONTHS, Slots, in_millionths, one_in_millionths
 from projections.stock_levels_bulk import running
 
 QUANTITIES = st.decimals(
