@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from deploy.address import DatabaseAddress
-from deploy.running import collect_seldom, stopping_on_signals
+from deploy.running import collect_seldom, keep_freed_memory, stopping_on_signals
 from deploy.settings import Settings
 from deploy.wiring import House, house_at
 from deploy.workers import Following, rebuild_in_process
@@ -40,6 +40,7 @@ async def rebuild_as_worker(
 
     with stopping_on_signals(asyncio.Event()):
         async with _house_that_yields(settings, address) as house:
+            keep_freed_memory()
             await _until_stopped(perform_rebuild(house, rebuild_id), stop)
 
 

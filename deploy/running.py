@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import signal
+import sys
 from collections.abc import Coroutine, Generator
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 import uvloop
@@ -14,6 +16,10 @@ from deploy.logging import configure_logging
 from deploy.settings import Settings
 
 Result = TypeVar("Result")
+
+# M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX and M_ARENA_MAX of <malloc.h>: never trim, grow by 64 MB,
+# take no pages for one block alone, and have one pool for all threads.
+_KEEPING: Final = {-1: 1 << 30, -2: 64 << 20, -4: 0, -8: 1}
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +39,18 @@ def collect_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 50)
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep what is freed for what comes next, for as long as the process lasts.
+
+    Who goes through a log takes some hundred megabytes for each batch. Given back to the system and
+    asked for anew, they were up to a third of the processor time that a rebuild takes.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        for option, value in _KEEPING.items():
+            mallopt(option, value)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from deploy.commands._progress import event_progress
-from deploy.running import collect_seldom, run
+from deploy.running import collect_seldom, keep_freed_memory, run
 from deploy.settings import Settings, load_settings
 from deploy.wiring import open_ledger
 from projections.rebuild import RebuildFailed, Report, rebuild
@@ -63,6 +63,7 @@ async def _rebuild(
 ) -> Report:
     async with open_ledger(settings) as house:
         collect_seldom()
+        keep_freed_memory()
         wanted = names or tuple(projection.name for projection in house.engine.projections)
         task = progress.add_task("folding", total=None)
         async with house.admin() as reader, house.admin() as writer:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import asyncpg
 
-from deploy.running import collect_seldom
+from deploy.running import collect_seldom, keep_freed_memory
 from projections.engine import Engine
 from projections.rebuild import rebuild as rebuild_projections
 from tests.bench import baselines
@@ -242,6 +242,7 @@ async def rebuild(bench: Bench) -> list[Figure]:
     names = [projection.name for projection in engine.projections]
     # As the process that rebuilds has it.
     collect_seldom()
+    keep_freed_memory()
 
     async def rebuilt(names: Sequence[str]) -> float:
         reader = await asyncpg.connect(**ours.database.owner)
