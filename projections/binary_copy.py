@@ -134,7 +134,7 @@ def binary_rows(*fields: Field) -> bytes:
         if field.kinds is not None:
             further = 0 if kinds is None else kinds * len(field.layouts)
             kinds = field.kinds + further
-    blocks: list[bytearray] = []
+    blocks: list[memoryview] = []
     if kinds is None:
         hole = next(hole for field in fields for hole in field.layouts[0].holes)
         blocks.append(_block([field.layouts[0] for field in fields], len(hole.values), None))
@@ -147,27 +147,28 @@ def binary_rows(*fields: Field) -> bytes:
                 for field in fields
             ]
             blocks.append(_block(layouts, len(rows), rows))
-    return b"".join((_SIGNATURE, *blocks, _END)) if any(blocks) else b""
+    return b"".join((_SIGNATURE, *blocks, _END)) if any(map(len, blocks)) else b""
 
 
-def _block(layouts: Sequence[_Layout], count: int, rows: Ints | None) -> bytearray:
+def _block(layouts: Sequence[_Layout], count: int, rows: Ints | None) -> memoryview:
     """Return rows that take the same bytes: all of the columns', or some."""
     template = pack(">h", len(layouts))
     holes: list[_Hole] = []
     for layout in layouts:
         holes += [hole._replace(offset=len(template) + hole.offset) for hole in layout.holes]
         template += layout.template
-    block = bytearray(template * count)
+    block = np.empty((count, len(template)), np.uint8)
+    block[:] = np.frombuffer(template, np.uint8)
     shape: Any = {
         "names": [str(number) for number in range(len(holes))],
         "formats": [hole.form for hole in holes],
         "offsets": [hole.offset for hole in holes],
         "itemsize": len(template),
     }
-    filled = np.frombuffer(block, np.dtype(shape))
+    filled = block.view(np.dtype(shape))[:, 0]
     for number, hole in enumerate(holes):
         filled[str(number)] = hole.values if rows is None else hole.values[rows]
-    return block
+    return block.data
 
 
 def _bytes_of(values: _Array, length: int) -> _Layout:
