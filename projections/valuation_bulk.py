@@ -22,6 +22,7 @@ from projections.binary_copy import (
     or_null,
 )
 from projections.bulk import Copied, CopyRows, text_field, text_rows
+from projections.business_days import BusinessDays, date_of
 from projections.costing import MILLION
 from projections.log_columns import Ints, Stretch, instant
 from projections.moves import ACCOUNT_NUMBERS, NO_POSITION, Moves, Total
@@ -41,7 +42,6 @@ from projections.valuation_columns import (
     stated_of,
 )
 from projections.valuation_completing import Completing, Removed
-from projections.valuation_days import BusinessDays, date_of
 from projections.valuation_entries import IN_TRANSIT, ON_HAND
 from projections.valuation_fold import DAY_FIGURES
 from projections.valuation_past import Past

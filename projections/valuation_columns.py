@@ -11,10 +11,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from projections.business_days import BusinessDays
 from projections.costing import MILLION
 from projections.log_columns import Column, Ints, Stretch
 from projections.moves import ACCOUNTS, NO_POSITION, Moves, in_millionths
-from projections.valuation_days import BusinessDays
 from projections.valuation_entries import COMES_IN, GOES_OUT, IN_TRANSIT, OWNED, reference_key
 from schemas.stock import StockIssued, StockReceived, TransferReceived
 

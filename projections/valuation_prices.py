@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from ledger.domain.books import day_in
 from projections.bulk import Copied, text_field, text_rows
+from projections.business_days import number_of
 from projections.log_columns import Stretch, instant
-from projections.valuation_days import number_of
 from projections.valuation_entries import millionths
 from schemas.books import BooksConfigured
 from schemas.common import Event

@@ -14,6 +14,7 @@ from deploy.address import DatabaseAddress
 from ledger.domain.books import day_in
 from ledger.domain.decision import RecordedEvent
 from ledger.store import Pool, tenant_transaction
+from projections.business_days import days_in, number_of
 from projections.costing import MILLION, share
 from projections.following import catch_up
 from projections.log_columns import microseconds
@@ -21,7 +22,6 @@ from projections.rebuild import Report
 from projections.shadow import SHADOW
 from projections.valuation import Valuation
 from projections.valuation_columns import shares
-from projections.valuation_days import days_in, number_of
 from schemas.books import BooksConfigured, LandedCostAdded, StockRevalued, ValuationChosen
 from schemas.common import Command, Event
 from schemas.location import LocationOpened, LocationRevised, OpenLocation
