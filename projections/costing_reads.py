@@ -75,12 +75,14 @@ _SQL = Statements(
         CROSS JOIN LATERAL ({_DAYS} AND d.day <= w.last GROUP BY d.day) d
     """,
     moved_at_fifo="""
-        SELECT d.product_id FROM {schema}.cost_day d
-        LEFT JOIN {schema}.cost_product p
-            ON p.tenant_id = d.tenant_id AND p.product_id = d.product_id
-        WHERE d.tenant_id = $1 AND d.day > $2 AND d.day <= $3
-          AND coalesce(p.method, $4) = 'fifo'
-        GROUP BY d.product_id
+        SELECT w.product_id FROM (
+            SELECT DISTINCT product_id FROM {schema}.cost_day
+            WHERE tenant_id = $1 AND day > $2 AND day <= $3
+        ) w
+        WHERE coalesce((
+            SELECT p.method FROM {schema}.cost_product p
+            WHERE p.tenant_id = $1 AND p.product_id = w.product_id
+        ), $4) = 'fifo'
     """,
     # What makes a curve another one from a moment on: layers taken out, and revaluations.
     turns=f"""

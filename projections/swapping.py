@@ -23,7 +23,7 @@ OLD_READERS_WAIT_S: Final = 30.0
 SWAP_PATIENCE_S: Final = 120.0
 # While we hold some tables and wait for others, a reader may hold those and wait for ours. The
 # database ends one of the two once a wait is one second old (deadlock_timeout): that must be us.
-TABLES_WAIT_MS: Final = 400
+TABLES_WAIT_S: Final = 0.4
 
 log = structlog.get_logger(__name__)
 
@@ -51,13 +51,14 @@ async def swap(
 
     Everything is tried many times: what stands in the way is other people's reading. Each time
     writers wait for the catching up and ``SWAP_LOCK_WAIT_S`` at most, and readers
-    ``TABLES_WAIT_MS``.
+    ``TABLES_WAIT_S``.
     """
     began = time.monotonic()
+    live = table_names(shadow.projections) if release is None else list(release.tables)
     for attempt in range(1, SWAP_ATTEMPTS_MAX + 1):
         try:
             await _outwait(holder, OLD_READERS_WAIT_S)
-            await _swap(holder, shadow, engine, release)
+            await _swap(holder, shadow, engine, release, live)
             log.info("tables_swapped", attempt=attempt)
             return
         except (
@@ -77,15 +78,14 @@ async def swap(
 
 
 async def _swap(
-    holder: Connection, shadow: Shadow, engine: Engine, release: Release | None
+    holder: Connection, shadow: Shadow, engine: Engine, release: Release | None, live: list[str]
 ) -> None:
     """Hold the heads, catch up, and let live and shadow tables change places.
 
-    Locks are taken in the order in which writers take them: heads, checkpoints, tables.
+    Locks are taken in the order in which writers take them: heads, checkpoints, tables; tables in
+    the order of ``live``, which changes where that one gets stuck.
     """
     projections = shadow.projections
-    tables = table_names(projections)
-    live = tables if release is None else list(release.tables)
     async with holder.transaction():
         await holder.execute(f"SET LOCAL lock_timeout = '{SWAP_LOCK_WAIT_S:g}s'")
         # No tenant may come in between, whose head would not be held.
@@ -93,17 +93,16 @@ async def _swap(
         targets = await aims(holder, engine, projections, lock=True)
         await shadow.fold_to(targets)
         await _outwait(holder, SWAP_LOCK_WAIT_S)
-        await holder.execute(f"SET LOCAL statement_timeout = {TABLES_WAIT_MS}")
-        if live:
-            names = ", ".join(f"{SCHEMA}.{table}" for table in live)
-            await holder.execute(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE")
+        until = time.monotonic() + TABLES_WAIT_S
+        await _lock(holder, live, until)
+        await holder.execute(_statement_timeout(until))
         await drop_views(holder)
         await holder.execute("SET LOCAL statement_timeout = 0")
         for table in live:
             await holder.execute(
                 f"ALTER TABLE {SCHEMA}.{table} SET SCHEMA {RETIRED}; DROP TABLE {RETIRED}.{table}"
             )
-        for table in tables:
+        for table in table_names(projections):
             await holder.execute(f"ALTER TABLE {shadow.schema}.{table} SET SCHEMA {SCHEMA}")
         for (tenant_id, name), position in targets.items():
             projection = engine.named(name)
@@ -113,6 +112,28 @@ async def _swap(
         if release is not None:
             await engine.record_installed(holder, release.installed, release.retired)
         await create_views(holder)
+
+
+async def _lock(holder: Connection, tables: list[str], until: float) -> None:
+    """Keep everybody out of tables, in their order; put one that others do not leave first in it.
+
+    Who reads that one may wait for another that we hold already. Next time its readers are waited
+    for while we hold none, and those who come after them wait for it before they hold any: so the
+    order comes to be the one in which tables are read.
+    """
+    for table in tables:
+        try:
+            await holder.execute(
+                f"{_statement_timeout(until)}; LOCK TABLE {SCHEMA}.{table} IN ACCESS EXCLUSIVE MODE"
+            )
+        except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError):
+            tables.remove(table)
+            tables.insert(0, table)
+            raise
+
+
+def _statement_timeout(until: float) -> str:
+    return f"SET LOCAL statement_timeout = {max(1, round((until - time.monotonic()) * 1_000))}"
 
 
 async def aims(

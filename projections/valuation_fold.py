@@ -128,13 +128,14 @@ _SQL = Statements(
     land="""
         UPDATE {schema}.cost_movement m SET landed = m.landed + l.amount::numeric / 1000000
         FROM unnest($2::bigint[], $3::text[]) AS l (position, amount)
-        WHERE m.tenant_id = $1 AND m.position = l.position
+        WHERE m.tenant_id = $1 AND m.position = ANY ($2::bigint[]) AND m.position = l.position
     """,
     # What was added to a layer that has been taken out is taken out with it.
     land_removed="""
         UPDATE {schema}.cost_removal r SET cost = r.cost + l.amount::numeric / 1000000
         FROM unnest($2::bigint[], $3::text[]) AS l (position, amount)
-        WHERE r.tenant_id = $1 AND r.layer_position = l.position
+        WHERE r.tenant_id = $1 AND r.layer_position = ANY ($2::bigint[])
+          AND r.layer_position = l.position
     """,
     originals="""
         SELECT m.position, m.product_id, m.location_id, m.day, m.effective_at, m.kind,

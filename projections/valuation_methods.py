@@ -34,6 +34,27 @@ PREFETCH: Final = 5_000
 ROWS_MAX: Final = 5_000
 """How many rows are gathered before they are written."""
 
+# What another row says is asked of the index, row by row, and not joined: the statistics may be
+# of before these tables were filled, and by them the planner would go through all rows for each.
+_LAYER_COST = """
+    SELECT coalesce(m.cost, 0) + m.landed FROM {schema}.cost_movement m
+    WHERE m.tenant_id = r.tenant_id AND m.position = r.layer_position
+"""
+_ORIGIN_COST = """
+    SELECT l.cost FROM {schema}.cost_movement l
+    WHERE l.tenant_id = m.tenant_id AND l.position = m.origin
+"""
+_DAY_COSTS = """
+    SELECT coalesce(sum(coalesce(m.cost, 0) + m.landed)
+               FILTER (WHERE m.kind IN ('receipt', 'return', 'found')), 0),
+           coalesce(sum(coalesce(m.cost, 0) + m.landed) FILTER (WHERE m.kind = 'return'), 0)
+           - coalesce(sum(coalesce(m.cost, 0) + m.landed)
+               FILTER (WHERE m.kind = 'removal' AND m.origin_kind = 'return'), 0)
+    FROM {schema}.cost_movement m
+    WHERE m.tenant_id = d.tenant_id AND m.product_id = d.product_id AND m.day = d.day
+      AND m.location_id = d.location_id
+"""
+
 _SQL = Statements(
     configure="""
         INSERT INTO {schema}.cost_books (tenant_id, method, time_zone, has_chosen)
@@ -56,10 +77,14 @@ _SQL = Statements(
         SELECT method FROM {schema}.cost_product WHERE tenant_id = $1 AND product_id = $2
     """,
     by_the_books="""
-        SELECT d.product_id FROM {schema}.cost_day d
-        LEFT JOIN {schema}.cost_product p
-            ON p.tenant_id = d.tenant_id AND p.product_id = d.product_id
-        WHERE d.tenant_id = $1 AND p.method IS NULL GROUP BY d.product_id ORDER BY d.product_id
+        SELECT w.product_id FROM (
+            SELECT DISTINCT product_id FROM {schema}.cost_day WHERE tenant_id = $1
+        ) w
+        WHERE NOT EXISTS (
+            SELECT FROM {schema}.cost_product p
+            WHERE p.tenant_id = $1 AND p.product_id = w.product_id AND p.method IS NOT NULL
+        )
+        ORDER BY w.product_id
     """,
     forget_averages="""
         DELETE FROM {schema}.cost_average
@@ -90,40 +115,21 @@ _SQL = Statements(
     cost="""
         UPDATE {schema}.cost_movement m SET cost = c.cost::numeric / 1000000
         FROM unnest($2::bigint[], $3::text[]) AS c (position, cost)
-        WHERE m.tenant_id = $1 AND m.position = c.position
+        WHERE m.tenant_id = $1 AND m.position = ANY ($2::bigint[]) AND m.position = c.position
     """,
-    cost_removed="""
-        UPDATE {schema}.cost_removal r
-        SET cost = coalesce(m.cost, 0) + m.landed
-        FROM {schema}.cost_movement m
-        WHERE r.tenant_id = $1 AND r.product_id = ANY ($2::bigint[])
-          AND m.tenant_id = $1 AND m.position = r.layer_position
-          AND r.cost <> coalesce(m.cost, 0) + m.landed
+    cost_removed=f"""
+        UPDATE {{schema}}.cost_removal r SET cost = ({_LAYER_COST})
+        WHERE r.tenant_id = $1 AND r.product_id = ANY ($2::bigint[]) AND r.cost <> ({_LAYER_COST})
     """,
-    cost_removals="""
-        UPDATE {schema}.cost_movement m SET cost = l.cost
-        FROM {schema}.cost_movement l
+    cost_removals=f"""
+        UPDATE {{schema}}.cost_movement m SET cost = ({_ORIGIN_COST})
         WHERE m.tenant_id = $1 AND m.product_id = ANY ($2::bigint[]) AND m.kind = 'removal'
-          AND l.tenant_id = $1 AND l.position = m.origin AND m.cost IS DISTINCT FROM l.cost
+          AND m.cost IS DISTINCT FROM ({_ORIGIN_COST})
     """,
-    cost_days="""
-        UPDATE {schema}.cost_day d SET in_cost = s.in_cost, returned_cost = s.returned_cost
-        FROM (
-            SELECT m.product_id, m.day, m.location_id,
-                   coalesce(sum(coalesce(m.cost, 0) + m.landed)
-                       FILTER (WHERE m.kind IN ('receipt', 'return', 'found')), 0) AS in_cost,
-                   coalesce(sum(coalesce(m.cost, 0) + m.landed)
-                       FILTER (WHERE m.kind = 'return'), 0)
-                   - coalesce(sum(coalesce(m.cost, 0) + m.landed)
-                       FILTER (WHERE m.kind = 'removal' AND m.origin_kind = 'return'), 0)
-                       AS returned_cost
-            FROM {schema}.cost_movement m
-            WHERE m.tenant_id = $1 AND m.product_id = ANY ($2::bigint[])
-            GROUP BY m.product_id, m.day, m.location_id
-        ) s
-        WHERE d.tenant_id = $1 AND d.product_id = s.product_id AND d.day = s.day
-          AND d.location_id = s.location_id
-          AND (d.in_cost, d.returned_cost) IS DISTINCT FROM (s.in_cost, s.returned_cost)
+    cost_days=f"""
+        UPDATE {{schema}}.cost_day d SET (in_cost, returned_cost) = ({_DAY_COSTS})
+        WHERE d.tenant_id = $1 AND d.product_id = ANY ($2::bigint[])
+          AND (d.in_cost, d.returned_cost) <> ({_DAY_COSTS})
     """,
     keep_last="""
         INSERT INTO {schema}.cost_product (tenant_id, product_id, has_price, last_unit_cost)

@@ -207,6 +207,38 @@ async def test_a_reader_that_stays_makes_it_give_up(
     assert (await prove(database, pool, ENGINE, tenant_id)).checks[0].ok
 
 
+async def test_readers_of_another_order_do_not_keep_it_out(
+    database: DatabaseAddress, pool: Pool, tenant_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody always reads the last of the tables, and the first of them after it."""
+    monkeypatch.setattr("projections.swapping.SWAP_ATTEMPTS_MAX", 4)
+    await Scribe(pool, ENGINE, tenant_id).write(received(1))
+    first, *_, last = ENGINE.named("stock_levels").tables
+    reads = 0
+
+    async def read(connection: Any) -> None:
+        nonlocal reads
+        while True:
+            async with connection.transaction():
+                await connection.fetch(f"SELECT * FROM projections.{last}")
+                await asyncio.sleep(0.05)
+                await connection.fetch(f"SELECT * FROM projections.{first}")
+                reads += 1
+
+    async with (
+        owners(database) as (reader, writer),
+        owners(database, 3) as others,
+        asyncio.TaskGroup() as tasks,
+    ):
+        reading = [tasks.create_task(read(connection)) for connection in others]
+        await asyncio.sleep(0.1)
+        report = await rebuild(reader, writer, ENGINE, ["stock_levels"])
+        for task in reading:
+            task.cancel()
+    assert report.swapped
+    assert reads
+
+
 async def test_only_one_at_a_time(database: DatabaseAddress) -> None:
     """A second rebuild says so at once."""
     async with owners(database, 4) as (first, second, third, fourth):

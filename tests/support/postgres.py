@@ -110,7 +110,8 @@ _SHAPE = f"""
 SELECT concat_ws(
     '/',
     (SELECT md5(string_agg(concat_ws(',', c.oid, relname, nspname, relacl, relnatts, relowner,
-                                     relhastriggers), ';' ORDER BY c.oid))
+                                     relhastriggers, relkind = 'r' AND reltuples = 0),
+                                ';' ORDER BY c.oid))
      FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE {_OURS}),
     (SELECT md5(string_agg(concat_ws(',', oid, nspname, nspacl), ';' ORDER BY oid))
      FROM pg_namespace WHERE {_OURS}),
@@ -134,6 +135,33 @@ SELECT string_agg(
 FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
 WHERE {_OURS} AND relkind = 'r' AND pg_relation_size(c.oid) > 0
   AND c.oid::regclass::text <> ALL ($1::text[])
+"""
+
+
+async def say_that_tables_are_empty(database: DatabaseAddress) -> None:
+    """Have the planner count on one row in each table, until it is analysed.
+
+    That is what it does after an ANALYZE that came while the first rows were not committed yet.
+    """
+    await _execute_in(database, _EMPTY_STATISTICS)
+
+
+async def analyse(database: DatabaseAddress) -> None:
+    """Have the planner know what is in the tables."""
+    await _execute_in(database, "ANALYZE")
+
+
+async def _execute_in(database: DatabaseAddress, statement: str) -> None:
+    connection = await asyncpg.connect(**database.administrator)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+_EMPTY_STATISTICS = f"""
+UPDATE pg_class c SET reltuples = 0, relpages = 1 FROM pg_namespace n
+WHERE n.oid = c.relnamespace AND {_OURS} AND c.relkind = 'r'
 """
 
 
