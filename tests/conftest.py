@@ -11,6 +11,7 @@ from hypothesis import settings
 
 from api.credentials import PASSWORD_COST
 from deploy.address import DatabaseAddress
+from deploy.running import collect_seldom
 from deploy.settings import Settings
 from deploy.wiring import House, house_at
 from ledger.store import Pool, create_pool
@@ -30,6 +31,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail, instead of skipping, tests whose input files are not there",
     )
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage as seldom as the service does: thousands of tests are there to stay."""
+    collect_seldom()
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
