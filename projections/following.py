@@ -17,6 +17,8 @@ from projections.projection import SCHEMA, Projection
 TENANTS_POLL_S: Final = 5.0
 TENANTS_TOLD_MAX: Final = 1_000
 GATHER_S: Final = 0.5
+OTHERS_S: Final = 0.1
+"""How long one waits before one looks again how far somebody else, who folds, has come."""
 RETRY_MIN_S: Final = 0.5
 RETRY_MAX_S: Final = 30.0
 REASON_LENGTH_MAX: Final = 2_000
@@ -74,9 +76,9 @@ WHERE h.tenant_id = $1
 async def run_following(pool: Pool, feed: Feed, engine: Engine) -> None:
     """Keep every following projection of every tenant up to date, until cancelled.
 
-    Several processes may run this: a checkpoint moves by compare-and-set, in the transaction
-    that writes the rows, so each event is folded once. An event that cannot be folded parks
-    its projection for its tenant, with the reason, and holds up nothing else.
+    Several processes may run this: who folds from a checkpoint holds it, and moves it in the
+    transaction that writes the rows, so each event is folded once. An event that cannot be folded
+    parks its projection for its tenant, with the reason, and holds up nothing else.
     """
     async with asyncio.TaskGroup() as tasks:
         known: set[int] = set()
@@ -141,7 +143,8 @@ async def _catch_up(pool: Pool, projections: Sequence[Projection], tenant_id: in
             (checkpoints[p.name] for p in behind if checkpoints[p.name] > first), default=head
         )
         try:
-            await _advance(pool, together, tenant_id, first, up_to)
+            if await _advance(pool, together, tenant_id, first, up_to) is None:
+                await asyncio.sleep(OTHERS_S)
         except _TRANSIENT:
             raise
         except Exception as error:
@@ -207,22 +210,16 @@ SELECT $1, p.name, p.version, 0 FROM unnest($2::text[], $3::integer[]) AS p (nam
 ON CONFLICT (tenant_id, name) DO NOTHING
 """
 
-# In the order of their names, so that of two who move some of the same the one waits.
-_MOVE: Final = """
-WITH held AS (
-    SELECT c.tenant_id, c.name FROM projections.checkpoint c
-    JOIN unnest($2::text[], $3::integer[]) AS p (name, version)
-        ON p.name = c.name AND p.version = c.version
-    WHERE c.tenant_id = $1 AND c.position = $4 AND c.parked_at IS NULL
-    ORDER BY c.name FOR UPDATE OF c
-)
-UPDATE projections.checkpoint c SET position = $5
-FROM held WHERE c.tenant_id = held.tenant_id AND c.name = held.name
-RETURNING c.name
+_HOLD: Final = """
+SELECT c.name FROM projections.checkpoint c
+JOIN unnest($2::text[], $3::integer[]) AS p (name, version)
+    ON p.name = c.name AND p.version = c.version
+WHERE c.tenant_id = $1 AND c.position = $4 AND c.parked_at IS NULL
+ORDER BY c.name FOR UPDATE OF c SKIP LOCKED
 """
 
-_MOVE_BACK: Final = """
-UPDATE projections.checkpoint SET position = $3 WHERE tenant_id = $1 AND name = $2
+_MOVE: Final = """
+UPDATE projections.checkpoint SET position = $3 WHERE tenant_id = $1 AND name = ANY ($2::text[])
 """
 
 
@@ -234,39 +231,45 @@ async def _advance(
     up_to: int,
     limit: int = 5_000,
     failed: dict[Projection, Exception] | None = None,
-) -> int:
+) -> int | None:
     """Fold the next events and move the checkpoint, in one transaction; return where it is.
 
-    The checkpoint comes first, so that whoever loses the race has written nothing. With
-    ``failed``, each that cannot fold the batch is put there and stays where it was.
+    The checkpoints are held first. Those that somebody else holds are his to move: without any, it
+    returns None, and has not even read the events. With ``failed``, each projection that cannot
+    fold the batch is put there and stays where it was.
     """
     async with tenant_transaction(pool, tenant_id) as connection:
         # What a crash takes back, rows and checkpoint alike, is folded again.
         await connection.execute("SET LOCAL synchronous_commit = off")
-        types = folded_types(projections)
-        batch = await read_events(connection, tenant_id, checkpoint, up_to, types, limit)
-        if batch is None:
-            return checkpoint
         names = [projection.name for projection in projections]
         versions = [projection.version for projection in projections]
-        rows = await connection.fetch(_MOVE, tenant_id, names, versions, checkpoint, batch.last)
-        moved = {row[0] for row in rows}
-        for projection in projections:
-            mine = of_types(batch.events, projection.event_types)
-            if not mine or projection.name not in moved:
+        rows = await connection.fetch(_HOLD, tenant_id, names, versions, checkpoint)
+        held = {row[0] for row in rows}
+        mine = [projection for projection in projections if projection.name in held]
+        if not mine:
+            return None
+        batch = await read_events(
+            connection, tenant_id, checkpoint, up_to, folded_types(mine), limit
+        )
+        if batch is None:
+            return checkpoint
+        await connection.execute(_MOVE, tenant_id, list(held), batch.last)
+        for projection in mine:
+            events = of_types(batch.events, projection.event_types)
+            if not events:
                 continue
             if failed is None:
-                await projection.apply(connection, SCHEMA, tenant_id, mine)
+                await projection.apply(connection, SCHEMA, tenant_id, events)
                 continue
             await connection.execute("SAVEPOINT before")
             try:
-                await projection.apply(connection, SCHEMA, tenant_id, mine)
+                await projection.apply(connection, SCHEMA, tenant_id, events)
             except _TRANSIENT:
                 raise
             except Exception as error:
                 failed[projection] = error
                 await connection.execute("ROLLBACK TO SAVEPOINT before")
-                await connection.execute(_MOVE_BACK, tenant_id, projection.name, checkpoint)
+                await connection.execute(_MOVE, tenant_id, [projection.name], checkpoint)
         return batch.last
 
 
@@ -284,7 +287,7 @@ async def _advance_singly(
     try:
         for _ in range(1_000):
             moved_to = await _advance(pool, [projection], tenant_id, position, up_to, limit=1)
-            if moved_to == position:
+            if moved_to is None or moved_to == position:
                 return
             position = moved_to
     except _TRANSIENT:

@@ -13,7 +13,7 @@ from deploy.address import DatabaseAddress
 from ledger.domain.decision import RecordedEvent
 from ledger.feed import Feed
 from ledger.store import Connection, Pool, tenant_transaction
-from projections import stock_queries
+from projections import following, stock_queries
 from projections.deployment import deploy
 from projections.engine import Engine
 from projections.following import catch_up, run_following
@@ -366,6 +366,34 @@ async def test_a_projection_that_follows_catches_up(
         for runner in runners:
             runner.cancel()
         await asyncio.gather(*runners, return_exceptions=True)
+
+
+async def test_what_another_process_folds_is_not_even_read(
+    database: DatabaseAddress, pool: Pool, tenant_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who finds its checkpoint held leaves the events to the holder, and is there after him."""
+    reads: list[int] = []
+    read_events = following.read_events
+
+    async def counted(connection: Connection, tenant: int, *more: Any) -> Any:
+        reads.append(tenant)
+        return await read_events(connection, tenant, *more)
+
+    monkeypatch.setattr("projections.following.read_events", counted)
+    projection = ENGINE.following[0]
+    scribe = Scribe(pool, ENGINE, tenant_id)
+    await scribe.write(received(1))
+    await catch_up(pool, projection, tenant_id)
+    await scribe.write(received(1))
+    assert len(reads) == 1
+    async with tenant_transaction(pool, tenant_id) as holder:
+        await holder.execute("SELECT FROM projections.checkpoint FOR UPDATE")
+        waiting = asyncio.create_task(catch_up(pool, projection, tenant_id))
+        await asyncio.sleep(3 * following.OTHERS_S)
+        assert not waiting.done()
+        assert len(reads) == 1
+    assert await waiting == 2
+    assert len(reads) == 2
 
 
 async def test_a_poison_event_parks_one_projection_of_one_tenant(
