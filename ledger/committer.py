@@ -157,7 +157,7 @@ class Committer:
                 try:
                     if writer.locked_groups > 0 or writer.working_set.head is None:
                         await self._land(writer)
-                        await self._commit_carefully(writer, tickets)
+                        await self._commit_carefully(writer, tickets, gather=True)
                     else:
                         await self._take_off(writer, tickets)
                 except Exception:
@@ -192,13 +192,17 @@ class Committer:
                 await self._sessions.let_go(writer)
         return True
 
-    def _take(self, writer: Writer) -> list[Ticket]:
-        """Take what waits, oldest first, up to the limit on a group; at least one submission."""
+    def _take(self, writer: Writer, beside: Sequence[Ticket] = ()) -> list[Ticket]:
+        """Take what waits, oldest first, up to the limit on a group.
+
+        At least one submission, unless it goes ``beside`` others and there is no room for it.
+        """
         tickets: list[Ticket] = []
+        room = self._group_commands_max - sum(ticket.commands for ticket in beside)
         commands = 0
         while writer.queue:
             next_commands = writer.queue[0].commands
-            if tickets and commands + next_commands > self._group_commands_max:
+            if (tickets or beside) and commands + next_commands > room:
                 break
             tickets.append(writer.queue.popleft())
             commands += next_commands
@@ -237,7 +241,7 @@ class Committer:
             await session.end()
             await self._land(writer)
             writer.working_set.forget()
-            await self._commit_carefully(writer, tickets)
+            await self._commit_carefully(writer, list(tickets))
             return
         head = group.draft.head_after()
         group.draft.publish(head)
@@ -318,18 +322,21 @@ class Committer:
         await self._sessions.keep(writer, session)
         return True
 
-    async def _commit_carefully(self, writer: Writer, tickets: Sequence[Ticket]) -> None:
+    async def _commit_carefully(
+        self, writer: Writer, tickets: list[Ticket], *, gather: bool = False
+    ) -> None:
         """Commit a group under the head's lock, and answer every ticket, come what may.
 
         A group that fails is tried one by one, so that a failing submission is answered alone
-        and its neighbours take effect.
+        and its neighbours take effect. With ``gather`` what comes while it waits for the lock
+        joins ``tickets``.
         """
         if not tickets:
             return
         suspected = self._keys_used_lately(writer.working_set, tickets)
         for _ in range(ATTEMPTS_MAX):
             try:
-                await self._transact(writer, tickets, suspected)
+                await self._transact(writer, tickets, suspected, gather=gather)
                 return
             except LedgerError as error:
                 answer_all(tickets, error)
@@ -368,10 +375,12 @@ class Committer:
         return await store.read_kept_responses(connection, working_set.tenant_id, suspected)
 
     async def _transact(
-        self, writer: Writer, tickets: Sequence[Ticket], suspected: set[str]
+        self, writer: Writer, tickets: list[Ticket], suspected: set[str], *, gather: bool
     ) -> None:
         """Decide and commit a group in one transaction that holds the head, then answer.
 
+        With ``gather`` it adds to ``tickets``, and to the keys that are ``suspected``, what has
+        come by the time that the head is held.
         Raise asyncpg.UniqueViolationError when a key was used before, LedgerUnavailable or
         OutcomeUnknown when the connection is lost.
         """
@@ -386,6 +395,10 @@ class Committer:
             if head.models != self._projections.models:
                 raise Superseded
             await working_set.catch_up(connection, head)
+            if gather:
+                more = self._take(writer, beside=tickets)
+                suspected |= self._keys_used_lately(working_set, more)
+                tickets += more
             kept = await self._kept(session, working_set, suspected)
             group = Group(
                 [ticket.submission for ticket in tickets],

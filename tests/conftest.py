@@ -1,6 +1,7 @@
 """What every test may ask for: a database, a pool of the service's role, the real input files."""
 
 import asyncio
+import gc
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
@@ -36,6 +37,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_finish() -> None:
     """Collect garbage as seldom as the service does: thousands of tests are there to stay."""
     collect_seldom()
+
+
+def pytest_unconfigure() -> None:
+    """Let libraries take leave of what they made."""
+    gc.unfreeze()
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

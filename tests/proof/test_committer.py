@@ -9,7 +9,7 @@ import pytest
 
 from ledger.committer import Committer, GroupReport
 from ledger.errors import LedgerUnavailable, QueueFull, VersionConflict
-from ledger.store import Connection
+from ledger.store import Connection, lock_head, tenant_transaction
 from ledger.submission import Outcome, Rendered
 from schemas.common import Command
 from schemas.product import RegisterProduct, ReviseProduct
@@ -61,6 +61,28 @@ async def test_waiting_submissions_share_commits_and_each_gets_its_own_result(
     assert len(reports) - before < 50
     assert sum(report.commands for report in reports[before:]) == 200
     assert await ledger.unrestricted(desk.tenant_id) == 0
+
+
+async def test_what_comes_while_another_process_has_the_log_goes_in_one_group(
+    ledger: Ledger, desk: Desk
+) -> None:
+    """It waits for the head with one command, and finds nine more when it gets it."""
+    reports: list[GroupReport] = []
+    async with ledger.committer(on_group=reports.append) as committer, ledger.pool() as pool:
+        other = Desk(committer, desk.tenant_id)
+        async with tenant_transaction(pool, desk.tenant_id) as holder:
+            await lock_head(holder, desk.tenant_id)
+            sent = [asyncio.create_task(other.do(receive(1)))]
+            await asyncio.sleep(0.2)
+            sent += [asyncio.create_task(other.do(receive(1), key=str(n))) for n in range(9)]
+            await asyncio.sleep(0.1)
+            assert not reports
+        answers = await asyncio.gather(*sent)
+        again = await other.do(receive(1), key="3")
+    assert [report.commands for report in reports[:1]] == [10]
+    assert all(answer.refused is None for answer in answers)
+    assert again.position == answers[4].position
+    assert await ledger.unrestricted(desk.tenant_id) == 10
 
 
 async def test_a_refusal_writes_nothing_and_affects_no_other(ledger: Ledger, desk: Desk) -> None:
